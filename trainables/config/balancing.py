@@ -1,0 +1,18 @@
+"""The `balancing` section: how task losses become one step."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainables.config.section import NonNegative, Section
+from trainables.config.tasks import TaskName
+
+
+class StaticBalancing(Section):
+    """Σ_t w_t L_t with fixed weights, used as written. Tasks not named weigh 1."""
+
+    method: Literal["static"] = "static"
+    weights: dict[TaskName, NonNegative] = Field(default_factory=dict)
+
+
+BalancingConfig = StaticBalancing

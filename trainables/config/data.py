@@ -1,0 +1,73 @@
+"""The `data` section: where images and labels come from, and how images are brought to one shape."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainables.config.section import Count, Fraction, Positive, Section, Text
+
+
+class SplitFractions(Section):
+    """Seeded split by fractions, stratified over all tasks."""
+
+    train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Fraction = 0.1
+    """May be 0: then there is no test split."""
+    group: Text | None = None
+    """Column whose equal values never end up in two splits (a product, a patient, a session)."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + val + test must be 1, but {self.train} + {self.val} + {self.test} = {total:g}")
+        return self
+
+
+class SplitColumn(Section):
+    """Split named by a column with the values train, val and (optionally) test."""
+
+    column: Text
+
+
+class Augmentation(Section):
+    """One batched augmentation of the training images, drawn per example."""
+
+    name: Literal["crop", "flip", "rotate", "brightness", "contrast", "erase"]
+    amount: Positive | None = None
+    """crop: shift, fraction of the side (0.125). rotate: degrees (10). brightness, contrast: ± fraction (0.2).
+    erase: largest area, fraction (0.2). flip: takes none."""
+    p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Probability per example. Default 1, and 0.5 for flip and erase."""
+
+
+class DataConfig(Section):
+    """Images, their labels and their splits."""
+
+    source: Text | dict[Text, Text]
+    """`.csv` or `.parquet` table, a class-per-folder tree, `{column: tree}` for several trees joined by file name,
+    `builtin:digits-pair`, `idx:DIR` or `torchvision:NAME`."""
+    image: Text = "path"
+    """Table column with paths, URIs or encoded image bytes."""
+    root: Text | None = None
+    """Folder that relative paths start from and may not leave. Default: the folder of the table.
+    For `torchvision:` the folder that holds the downloaded files."""
+    split: SplitFractions | SplitColumn | None = None
+    """Default: the source's own split where it has one (validation drawn from its training part), else 0.8/0.1/0.1."""
+    keep: dict[Text, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
+    """`{column: [values]}`: only rows with one of these values, e.g. a subset of a dataset's classes."""
+    missing: tuple[str | int | float, ...] = ("", "NA")
+    """Values that mean "no label": the example stays and is masked for that task. Empty cells always do."""
+    image_size: Count | tuple[Count, Count] | None = None
+    """Side, or [height, width], in pixels. Default: the images' own size, which must then be one."""
+    channels: Literal[1, 3] | None = None
+    """1 (grey) or 3 (RGB). Default: 1 if every image is grey, else 3."""
+    augment: Literal["none", "light", "strong"] | tuple[Augmentation, ...] = "none"
+    """`light`: crop, brightness, contrast. `strong`: also flip, rotate and erase. Or a list of augmentations."""
+    unreadable: Literal["error", "drop"] = "error"
+    """What to do with images that cannot be decoded. Dropped ones are counted per split."""
+    max_pixels: Count = 64_000_000
+    """Larger images are refused (decompression bombs)."""
+    cache: Text | None = None
+    """Folder of decoded images. Default: $EQUIPOISE_CACHE, else ~/.cache/equipoise."""
