@@ -1,0 +1,27 @@
+"""Which slot serves which request."""
+
+from dataclasses import dataclass
+
+from orchestrator.slots.base import TrialSlot
+
+
+@dataclass(frozen=True)
+class SlotRequest:
+    """What every slot of a search gets."""
+
+    workers: int
+    cpus: int
+    """Cores per worker, which are also its torch threads."""
+    gpus: float = 0
+    """GPUs per worker."""
+
+
+def open_slot(request: SlotRequest) -> TrialSlot:
+    """A slot in this process for one worker, a warm Ray Train worker group for several."""
+    if request.workers == 1:
+        from orchestrator.slots.in_process import InProcessSlot
+
+        return InProcessSlot(cpus=request.cpus, gpus=request.gpus)
+    from orchestrator.slots.train_workers import TrainWorkersSlot
+
+    return TrainWorkersSlot(workers=request.workers, cpus=request.cpus, gpus=request.gpus)
