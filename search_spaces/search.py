@@ -1,14 +1,30 @@
 """The `search` section: how many trials, proposed how, judged by what."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from search_spaces.domains import Domain
+from search_spaces.named import SpaceName
 
 Count = Annotated[int, Strict(), Field(ge=1)]
 Objective = Annotated[str, StringConstraints(pattern=r"^(score|[A-Za-z][A-Za-z0-9_]*\.[a-z0-9_]+)$")]
 """`score`, `<task>.<metric>` or `<task>.loss`."""
+
+
+def is_minimised(objective: str) -> bool:
+    """Whether less of it is better: losses and calibration errors are minimised, all else maximised."""
+    return objective.rpartition(".")[2] in {"loss", "ece"}
 
 
 class _Section(BaseModel):
@@ -20,11 +36,17 @@ class Asha(_Section):
 
     kind: Literal["asha"] = "asha"
     on: Objective = "score"
-    """What trials are compared by. Losses are minimised, everything else maximised."""
+    """What trials are compared by. Losses and ece are minimised, everything else maximised."""
     min_epochs: Count = 1
     """No trial is stopped before."""
     reduction: Annotated[int, Strict(), Field(ge=2)] = 3
     """At each rung the best 1/reduction go on."""
+
+
+Space = Annotated[
+    Annotated[dict[str, Domain], Tag("keys")] | Annotated[tuple[SpaceName, ...], Tag("names")],
+    Discriminator(lambda space: "keys" if isinstance(space, Mapping) else "names"),
+]
 
 
 class SearchConfig(_Section):
@@ -36,5 +58,18 @@ class SearchConfig(_Section):
     objectives: tuple[Objective, ...] = Field(default=())
     """What is traded off. Default: every task's metric."""
     stop_early: Asha | None = None
-    space: dict[str, Domain] | tuple[str, ...] = Field(default_factory=dict)
+    space: Space = Field(default_factory=dict)
     """`{config key: domain}`, or names of ready-made spaces: task_weights, head_architecture, …"""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        _require_unique("objectives", self.objectives)
+        if not isinstance(self.space, dict):
+            _require_unique("space", self.space)
+        return self
+
+
+def _require_unique(key: str, names: tuple[Any, ...]) -> None:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"{key} names {', '.join(sorted(twice))} twice")

@@ -1,0 +1,58 @@
+"""Where the numbers of a proposal come from: what domains draw through, and plain random draws."""
+
+import math
+import random
+from typing import Protocol
+
+
+class Suggester(Protocol):
+    """Draws one number, or one of several options, under a name.
+
+    The name is a config key, or a config key and a part of it. The same name always comes with the same
+    range, so that a model of earlier draws (TPE) can be kept for each name.
+    """
+
+    def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Draw a number from [low, high], for `log` on the scale of its logarithm."""
+        ...
+
+    def integer(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Draw an integer from [low, high], both included."""
+        ...
+
+    def option(self, name: str, count: int) -> int:
+        """Draw an index below `count`."""
+        ...
+
+
+class RandomSuggester:
+    """Independent random draws, each keyed by (seed, trial number, name).
+
+    The proposal of a trial is therefore a function of the seed and its number alone: neither what was drawn
+    before nor which other keys are searched changes it.
+    """
+
+    def __init__(self, seed: int, number: int):
+        self._key = f"{seed}/{number}"
+
+    def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Uniform, or uniform in the logarithm, in [low, high]."""
+        u = self._uniform(name)
+        drawn = low * (high / low) ** u if log else low + u * (high - low)
+        return min(max(drawn, low), high)
+
+    def integer(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Uniform over the integers; with `log`, integer i has the mass of [i - ½, i + ½] in logarithm."""
+        if log:
+            drawn = round(self.number(name, low - 0.5, high + 0.5, log=True))
+        else:
+            drawn = low + math.floor(self._uniform(name) * (high - low + 1))
+        return min(max(drawn, low), high)
+
+    def option(self, name: str, count: int) -> int:
+        """Every option with the same probability."""
+        return self.integer(name, 0, count - 1)
+
+    def _uniform(self, name: str) -> float:
+        # A text seed goes through SHA-512: neighbouring keys are unrelated, and all platforms draw alike.
+        return random.Random(f"{self._key}/{name}").random()  # noqa: S311 - nothing secret
