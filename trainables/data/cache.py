@@ -1,0 +1,152 @@
+"""The cache: decoded images by content, prepared data by digest, and what was asked for when.
+
+```
+images/<key>/     images.npy (N, C, H, W) uint8, checks.npy, sums.npy, squares.npy, meta.json
+sources/<key>     names the folder in images/ that belongs to files of these sizes and times
+prepared/<digest>/    see prepared.py
+requests/<key>.json   which prepared data answers a request, and the files it depends on
+locks/
+```
+Everything is written beside its place and renamed into it, so that nothing is ever seen half-written.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from trainables.data.errors import DataError
+
+CLOCK_STEP_NS = 50_000_000
+"""A file changed this shortly before it was looked at could change again without its time showing it."""
+
+
+def cache_root(configured: str | None, base: Path) -> Path:
+    """The folder of the cache: data.cache, else $EQUIPOISE_CACHE, else ~/.cache/equipoise."""
+    if configured is not None:
+        return (base / Path(configured).expanduser()).absolute()
+    named = os.environ.get("EQUIPOISE_CACHE")
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "equipoise"
+
+
+def digest_of(*parts: bytes | str) -> str:
+    """32 hex digits that determine the parts and where one ends and the next begins."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()[:32]
+
+
+def stamp(paths: Iterable[Path | str], before: int | None = None) -> tuple[str, bool]:
+    """Digest of sizes and times of files and folders, and whether it can be trusted.
+
+    It can if nothing changed after the time `before` (ns, default now), when reading them began, nor so shortly
+    earlier that a further change might have left the same time.
+    """
+    before = time.time_ns() if before is None else before
+    total = hashlib.blake2b(digest_size=16)
+    newest = 0
+    for path in paths:
+        try:
+            found = os.stat(path)  # noqa: PTH116: a Path costs three times as much, for every image
+        except OSError:
+            total.update(b"-")
+            continue
+        newest = max(newest, found.st_mtime_ns, found.st_ctime_ns)
+        total.update(b"%d %d %d;" % (found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return total.hexdigest(), newest < before - CLOCK_STEP_NS
+
+
+@contextlib.contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Turn failures to write below `root` into a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            problem, cure = "there is no space for the decoded images", "Free some, or name"
+        else:
+            problem, cure = (error.strerror or str(error)), "Name"
+        raise DataError(
+            f"The cache {root} cannot be written: {problem}.",
+            f"{cure} another folder with data.cache or $EQUIPOISE_CACHE.",
+            "data.cache",
+        ) from error
+
+
+class Cache:
+    """A cache folder. Reading needs no lock; whoever adds something holds the lock of its key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def answer(self, request: str) -> Path | None:
+        """The prepared data that answered this request, if no file it depends on has changed."""
+        try:
+            record = json.loads((self.root / "requests" / f"{request}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        prepared = self.root / "prepared" / record["prepared"]
+        return prepared if stamp(record["watched"])[0] == record["stamp"] and prepared.is_dir() else None
+
+    def remember(self, request: str, prepared: Path, watched: Iterable[Path], stamped: str) -> None:
+        """Let `answer` find the prepared data next time."""
+        record = {"prepared": prepared.name, "stamp": stamped, "watched": [str(path) for path in watched]}
+        self.write_text(f"requests/{request}.json", json.dumps(record))
+
+    def read_text(self, name: str) -> str | None:
+        """The content of a small file of the cache, if it is there."""
+        try:
+            return (self.root / name).read_text("utf-8")
+        except OSError:
+            return None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small file at once."""
+        final = self.root / name
+        beside = final.with_name(f".{final.name}.{os.getpid()}")
+        with writing(self.root):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                beside.write_text(text, "utf-8")
+                beside.replace(final)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+
+    @contextlib.contextmanager
+    def locked(self, key: str) -> Iterator[None]:
+        """Hold the lock `key`, which other processes on this cache wait for."""
+        from filelock import FileLock  # 20 ms that finding something does not need
+
+        with contextlib.ExitStack() as stack:
+            with writing(self.root):
+                folder = self.root / "locks"
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(folder / f"{key}.lock"))
+            yield
+
+    def add_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+        """Make the folder `name` with what `fill` writes into it, all or nothing. The caller holds its lock."""
+        final = self.root / name
+        beside = final.with_name(f".{final.name}")
+        with writing(self.root):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
+            beside.mkdir()
+        try:
+            fill(beside)
+            with writing(self.root):
+                shutil.rmtree(final, ignore_errors=True)
+                beside.rename(final)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        return final

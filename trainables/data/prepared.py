@@ -1,0 +1,133 @@
+"""Prepared data: what every trial reads. Written once by `prepare_data`, loaded in milliseconds with numpy alone."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.errors import DataError
+
+SPLITS = ("train", "val", "test")
+"""The names of the splits, in the order of their codes 0, 1, 2."""
+
+FORMAT = 1
+"""Version of what the cache holds. A change of it makes everything be prepared anew."""
+
+
+@dataclass(frozen=True)
+class TaskLabels:
+    """The labels of one task for all N examples.
+
+    Attributes:
+        values: multiclass and binary: (N,) int64 class index, 0 where absent. multilabel: (N, K) uint8, one
+            column per class, zeros where absent.
+        present: (N,) False where the example has no label for this task.
+    """
+
+    values: NDArray[Any]
+    present: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Decoded images, labels and splits of N examples (C channels, H × W pixels).
+
+    Attributes:
+        directory: where it is kept.
+        digest: SHA-256 of ids, labels, splits and decoded pixels: equal for equal data, wherever it lies.
+        images: (N, C, H, W), mapped copy-on-write: a stray write stays private to the process.
+        labels: by task name.
+        classes: class names by task name; binary: (negative, positive).
+        splits: sorted row numbers by "train", "val" and "test". Images that could not be read are in none.
+        mean: per channel, of the training images scaled to [0, 1].
+        std: per channel, of the training images scaled to [0, 1].
+        dropped: unreadable images per split (only with `data.unreadable: drop`).
+    """
+
+    directory: Path
+    digest: str
+    images: NDArray[np.uint8]
+    labels: dict[str, TaskLabels]
+    classes: dict[str, tuple[str, ...]]
+    splits: dict[str, NDArray[np.int64]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def ids(self) -> list[str]:
+        """Names of the N examples: the path as the source writes it, or `<split>/<number>` of an array."""
+        ids: list[str] = json.loads((self.directory / "ids.json").read_text("utf-8"))
+        return ids
+
+
+def load_prepared(directory: Path) -> PreparedData:
+    """Load what `prepare_data` wrote, in milliseconds.
+
+    Raises:
+        DataError: it is not there any more, or not whole.
+    """
+    try:
+        meta = json.loads((directory / "meta.json").read_text("utf-8"))
+        if meta["format"] != FORMAT:
+            raise ValueError(f"format {meta['format']}, expected {FORMAT}")
+        images = np.load(directory / meta["images"] / "images.npy", mmap_mode="c")
+        labels = {
+            task: TaskLabels(np.load(directory / f"values.{t}.npy"), np.load(directory / f"present.{t}.npy"))
+            for t, task in enumerate(meta["classes"])
+        }
+        splits = {name: np.load(directory / f"split.{name}.npy") for name in SPLITS}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The prepared data in {directory} cannot be loaded: {error}.",
+            "Prepare it again by starting the same command once more.",
+            "data.cache",
+        ) from error
+    return PreparedData(
+        directory=directory,
+        digest=meta["digest"],
+        images=images,
+        labels=labels,
+        classes={task: tuple(names) for task, names in meta["classes"].items()},
+        splits=splits,
+        mean=tuple(meta["mean"]),
+        std=tuple(meta["std"]),
+        dropped=meta["dropped"],
+    )
+
+
+def write_prepared(
+    directory: Path,
+    *,
+    digest: str,
+    images: str,
+    ids: list[str],
+    labels: dict[str, TaskLabels],
+    classes: dict[str, tuple[str, ...]],
+    splits: dict[str, NDArray[np.int64]],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    dropped: dict[str, int],
+) -> None:
+    """Write prepared data into `directory`, which exists and is empty.
+
+    `images` is the folder of the decoded images, relative to where `directory` will finally be.
+    """
+    for t, task in enumerate(classes):
+        np.save(directory / f"values.{t}.npy", labels[task].values)
+        np.save(directory / f"present.{t}.npy", labels[task].present)
+    for name in SPLITS:
+        np.save(directory / f"split.{name}.npy", splits[name])
+    (directory / "ids.json").write_text(json.dumps(ids), "utf-8")
+    meta = {
+        "format": FORMAT,
+        "digest": digest,
+        "images": images,
+        "classes": classes,
+        "mean": mean,
+        "std": std,
+        "dropped": dropped,
+    }
+    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
