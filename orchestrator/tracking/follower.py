@@ -1,0 +1,150 @@
+"""Follows a journal and tells MLflow, in batches, whatever happens to either.
+
+How far MLflow has acknowledged is stored after every batch. Killed at any point and started again, the follower
+goes on from there and tells at most one batch twice, which changes nothing. An outage makes it wait.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TextIO
+
+from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.runs import RunUpdate, SearchRuns
+from orchestrator.tracking.state import TrackingState, read_state, write_state
+from orchestrator.tuning.journal import FILE_NAME, follow_journal
+
+LOCK_NAME = "tracking.lock"
+POLL_SECONDS = 0.2
+BATCH_SECONDS = 2.0
+"""Events of so long are told together: fewer calls, less taken from training."""
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+GIVE_UP_SECONDS = 600.0
+"""How long a follower whose search is gone keeps trying to reach MLflow."""
+
+log = logging.getLogger("equipoise.tracking")
+
+
+class Follower:
+    """Tells MLflow one search.
+
+    Args:
+        directory: the search's folder.
+        parent: process id of the search; None to tell what there is and end.
+    """
+
+    def __init__(self, directory: Path, parent: int | None) -> None:
+        self._directory = directory
+        self._parent = parent
+        self._runs = SearchRuns(directory)
+        self._state = TrackingState()
+        self._store: MlflowStore | None = None
+        self._read = 0
+        self._untold: list[RunUpdate] = []
+
+    def run(self) -> int:
+        """Follow to the end of the search; 0 if MLflow was told everything."""
+        lock = self._lock()
+        if lock is None:
+            return 0  # another writer is at work and will finish
+        with lock:
+            self._state = read_state(self._directory)
+            self._read_told()
+            told_at = -BATCH_SECONDS
+            ended = False
+            while True:
+                alone = self._alone()
+                new = self._read_new()
+                ended = self._runs.over and (ended or new)
+                due = alone or self._runs.over or time.monotonic() - told_at >= BATCH_SECONDS
+                if self._read > self._state.offset and self._runs.started and due:
+                    if not self._tell():
+                        return 1
+                    told_at = time.monotonic()
+                elif alone or ended:
+                    return 0
+                else:
+                    time.sleep(POLL_SECONDS)
+
+    def _alone(self) -> bool:
+        return self._parent is None or os.getppid() != self._parent
+
+    def _lock(self) -> TextIO | None:
+        """The only writer's lock, which the system frees however that ends; None if waiting is of no use."""
+        file = (self._directory / LOCK_NAME).open("w")
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._alone():
+                    file.close()
+                    return None
+                time.sleep(POLL_SECONDS)
+            else:
+                return file
+
+    def _read_told(self) -> None:
+        """Fold what a former writer has told already."""
+        if self._state.offset > self._size():
+            log.warning("the journal is shorter than what was told of it; telling all again")
+            self._state.offset = 0
+        if self._state.offset:
+            for event, offset in follow_journal(self._directory, 0):
+                self._runs.feed(event)
+                self._read = offset
+                if offset >= self._state.offset:
+                    break
+        self._runs.take()
+
+    def _read_new(self) -> bool:
+        """Fold what was appended since; whether there was anything."""
+        before = self._read
+        if self._size() > before:
+            for event, offset in follow_journal(self._directory, before):
+                self._runs.feed(event)
+                self._read = offset
+        return self._read > before
+
+    def _size(self) -> int:
+        path = self._directory / FILE_NAME
+        return path.stat().st_size if path.exists() else 0
+
+    def _tell(self) -> bool:
+        """Tell MLflow all that was read, however long that takes; False when it is time to give up."""
+        self._untold = self._runs.take()
+        wait, since = FIRST_WAIT_SECONDS, time.monotonic()
+        while True:
+            try:
+                self._tell_once()
+            except Exception as error:
+                message = " ".join(str(error).split()) or type(error).__name__
+                if message != self._state.error:
+                    log.warning("MLflow cannot be told, waiting: %s", message)
+                    self._state.error = message
+                    write_state(self._directory, self._state)
+                if self._alone() and time.monotonic() - since > GIVE_UP_SECONDS:
+                    log.error(
+                        "giving up; finish with: python -m orchestrator.tracking.writer %s", self._directory
+                    )
+                    return False
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            else:
+                if self._state.error is not None:
+                    log.info("MLflow is back after %.0f s", time.monotonic() - since)
+                self._state.error = None
+                self._state.offset = self._read
+                write_state(self._directory, self._state)
+                return True
+
+    def _tell_once(self) -> None:
+        if self._store is None:
+            runs = self._runs
+            self._store = MlflowStore(runs.tracking_uri, runs.experiment, runs.uid, self._state)
+        while self._untold:
+            refusal = self._store.tell(self._untold[0])
+            if refusal is not None:
+                log.error("MLflow refused run %s: %s", self._untold[0].name, refusal)
+            del self._untold[0]

@@ -1,0 +1,143 @@
+"""Tells MLflow: the one place where its client is called to write runs."""
+
+import json
+import os
+from typing import Any
+
+# Waiting and trying again is the writer's own business; MLflow's would block for minutes, deaf to signals.
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+
+from orchestrator.errors import TrackingError
+from orchestrator.tracking.runs import SEARCH, RunUpdate
+from orchestrator.tracking.scheme import TAG
+from orchestrator.tracking.state import TrackingState
+from orchestrator.tracking.uri import artifact_root
+
+_PAGE = 1000
+
+
+class MlflowStore:
+    """Applies updates to one MLflow store; opening it creates a SQLite database that is not there yet.
+
+    Args:
+        uri: absolute tracking URI.
+        experiment: name of the experiment, created if need be.
+        uid: the search's own tag, by which its runs are found again when their ids were lost.
+        state: ids MLflow gave; new ones are added to it.
+    """
+
+    def __init__(self, uri: str, experiment: str, uid: str, state: TrackingState) -> None:
+        self._uri, self._uid, self._state = uri, uid, state
+        self._client = MlflowClient(tracking_uri=uri)
+        self._experiment_id = state.experiment_id or self._open_experiment(experiment)
+        state.experiment_id = self._experiment_id
+        self._known = False
+
+    def _open_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            root = artifact_root(self._uri)
+            location = None if root is None else f"{root}/{name}"
+            return str(self._client.create_experiment(name, artifact_location=location))
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            raise TrackingError(
+                f"The experiment {name!r} was deleted in MLflow.",
+                "Restore it there, remove it for good (`mlflow gc`), or choose another `name`.",
+            )
+        return str(found.experiment_id)
+
+    def tell(self, update: RunUpdate) -> str | None:
+        """Bring one run up to date, creating it if need be.
+
+        Returns:
+            Why MLflow refused the update for good (a deleted run, say); None if all is well.
+
+        Raises:
+            Exception: MLflow cannot be reached; the whole update is to be told again.
+        """
+        try:
+            self._tell(update)
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                return str(error.message)
+            self._known = False  # the call may have had its effect all the same
+            raise
+        except Exception:
+            self._known = False
+            raise
+        return None
+
+    def _tell(self, update: RunUpdate) -> None:
+        if not self._known:
+            self._find_runs()
+        tags, run_id = update.tags, self._state.runs.get(update.trial)
+        if run_id is None:
+            run_id = self._create(update)
+            tags = {}
+        self._client.log_batch(
+            run_id,
+            metrics=[
+                Metric(metric.key, metric.value, metric.timestamp, metric.step) for metric in update.metrics
+            ],
+            params=[Param(key, value) for key, value in update.params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        if update.datasets:
+            self._client.log_inputs(run_id, datasets=_dataset_inputs(update.datasets))
+        for path, text in update.files.items():
+            self._client.log_text(run_id, text, path)
+        if update.status == "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        elif update.status is not None:
+            self._client.set_terminated(run_id, status=update.status, end_time=update.ended)
+
+    def _create(self, update: RunUpdate) -> str:
+        tags = {**update.identity, **update.tags}
+        if update.nested:
+            tags["mlflow.parentRunId"] = self._state.runs[SEARCH]
+        run = self._client.create_run(self._experiment_id, update.started, tags, update.name)
+        run_id = str(run.info.run_id)
+        self._state.runs[update.trial] = run_id
+        return run_id
+
+    def _find_runs(self) -> None:
+        """Learn of runs that were created without our hearing of it (a lost answer, a lost state file)."""
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{TAG}uid` = '{self._uid}'",
+                run_view_type=ViewType.ALL,
+                max_results=_PAGE,
+                page_token=token,
+            )
+            for run in page:
+                self._state.runs[run.data.tags.get(f"{TAG}trial", SEARCH)] = run.info.run_id
+            token = page.token
+            if not token:
+                break
+        self._known = True
+
+
+def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:
+    return [
+        DatasetInput(
+            Dataset(
+                name=facts["name"],
+                digest=facts["digest"],
+                source_type="code" if ":" in facts["source"] else "local",
+                source=json.dumps({"uri": facts["source"]}),
+                profile=json.dumps(facts["profile"]),
+            ),
+            [InputTag("mlflow.data.context", context)],
+        )
+        for context, facts in datasets.items()
+    ]

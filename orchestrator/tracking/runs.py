@@ -1,0 +1,303 @@
+"""From journal events to what each MLflow run should be told, without MLflow.
+
+Timestamps come from the journal, so telling a run the same thing twice changes nothing.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from orchestrator.report.records import SearchLog, SearchRecord, flat
+from orchestrator.tracking import scheme
+from orchestrator.tuning.journal import Event
+
+SEARCH = ""
+"""Stands for the search's own run where the others are known by their trial."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One value; `timestamp` in milliseconds."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+@dataclass
+class RunUpdate:
+    """What one run has yet to be told. Everything may be told again."""
+
+    trial: str
+    """Trial id, or SEARCH."""
+    name: str
+    started: int
+    """Milliseconds since 1970."""
+    identity: dict[str, str]
+    """Tags the run is created with, and by which it is found again."""
+    nested: bool
+    """Whether it belongs under the search's own run."""
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    """Text artifacts by path."""
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Context (training, validation, test) to `name`, `digest`, `source` and `profile`."""
+    status: str | None = None
+    """MLflow's run status, if it changes."""
+    ended: int | None = None
+
+
+class SearchRuns:
+    """Folds the events of one journal; `take` hands out what is new for MLflow since the last `take`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._log = SearchLog(directory)
+        self._pending: dict[str, RunUpdate] = {}
+        self._begun: dict[str, Event] = {}
+        self._last_epoch: dict[str, int] = {}
+        self._open: set[str] = set()
+
+    @property
+    def started(self) -> bool:
+        """Whether the search has started; before, there is nothing to tell."""
+        return bool(self._log.started)
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return str(self._log.started["name"])
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where the search is tracked."""
+        return str(self._log.started["tracking_uri"])
+
+    @property
+    def over(self) -> bool:
+        """Whether the last event so far ended the search."""
+        return self._log.ended is not None
+
+    @property
+    def uid(self) -> str:
+        """Tells this search from all others, also from those of the same name in another folder."""
+        start = self._log.started
+        return hashlib.sha256(f"{start['search_id']} {start['time']!r}".encode()).hexdigest()[:16]
+
+    def feed(self, event: Event) -> None:
+        """Take in the next event."""
+        self._log.feed(event)
+        match event["event"]:
+            case "search_started":
+                self._search_started(event)
+            case "trial_started":
+                self._trial_started(event)
+            case "epoch":
+                self._epoch(event)
+            case "trial_ended":
+                self._trial_ended(event)
+            case "search_ended":
+                self._search_ended(event)
+
+    def take(self) -> list[RunUpdate]:
+        """Pending updates, the search's own run first."""
+        updates = sorted(self._pending.values(), key=lambda update: update.nested)
+        self._pending = {}
+        return updates
+
+    @property
+    def _single(self) -> bool:
+        return self._log.started.get("kind") == "train"
+
+    def _update(self, trial: str) -> RunUpdate:
+        if trial not in self._pending:
+            begun, start = self._begun[trial], self._log.started
+            identity = {f"{scheme.TAG}uid": self.uid, f"{scheme.TAG}search_id": start["search_id"]}
+            if trial == SEARCH:
+                name, kind = start["search_id"], "search"
+            else:
+                config = flat(begun.get("config") or {})
+                name, kind = scheme.run_name(trial, config), "trial"
+                identity[f"{scheme.TAG}trial"] = trial
+            if self._single:
+                name, kind = start["search_id"], "train"
+            identity[f"{scheme.TAG}kind"] = kind
+            nested = trial != SEARCH and not self._single
+            self._pending[trial] = RunUpdate(trial, name, _milliseconds(begun), identity, nested)
+        return self._pending[trial]
+
+    def _search_started(self, event: Event) -> None:
+        if self._single:
+            return
+        resumed = SEARCH in self._begun
+        self._begun.setdefault(SEARCH, event)
+        update = self._update(SEARCH)
+        update.tags[f"{scheme.TAG}status"] = "running"
+        if resumed:
+            update.status = "RUNNING"
+            return
+        update.tags |= self._origin(event)
+        update.tags["mlflow.note.content"] = _first_note(self._log.record())
+        update.files["config/experiment.yaml"] = event.get("spec_text") or _yaml(event.get("spec") or {})
+        update.datasets = self._datasets(event)
+
+    def _trial_started(self, event: Event) -> None:
+        trial, start = event["trial"], self._log.started
+        self._open.add(trial)
+        resumed = trial in self._begun
+        self._begun.setdefault(trial, event)
+        update = self._update(trial)
+        update.tags[f"{scheme.TAG}status"] = "running"
+        if resumed:
+            update.status = "RUNNING"
+            return
+        resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
+        searched = scheme.searched_keys(start.get("spec") or {}, config)
+        update.params = scheme.params_of_trial(resolved, searched)
+        update.tags |= self._origin(start)
+        update.tags |= {
+            f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
+            f"{scheme.TAG}config_hash": _fingerprint(resolved),
+        }
+        if self._single:
+            update.files["config/experiment.yaml"] = start.get("spec_text") or _yaml(start.get("spec") or {})
+        else:
+            update.tags |= {f"{scheme.TAG}pareto": "false", "mlflow.runColor": scheme.OTHER_COLOR}
+        update.files["config/resolved.yaml"] = _yaml(resolved)
+        update.datasets = self._datasets(start)
+
+    def _epoch(self, event: Event) -> None:
+        trial, report = event["trial"], event["report"]
+        if report["epoch"] <= self._last_epoch.get(trial, 0):
+            return  # done again after a resume: it has been told
+        self._last_epoch[trial] = report["epoch"]
+        time = _milliseconds(event)
+        self._update(trial).metrics += [
+            Metric(key, value, time, report["epoch"])
+            for key, value in scheme.metrics_of_epoch(report).items()
+        ]
+
+    def _trial_ended(self, event: Event) -> None:
+        self._end_trial(event["trial"], event["status"], event.get("reason") or "", _milliseconds(event))
+
+    def _end_trial(self, trial: str, status: str, reason: str, time: int) -> None:
+        self._open.discard(trial)
+        record, update = self._log.trial(trial), self._update(trial)
+        best = scheme.metrics_of_best(record.metrics, record.best_epoch)
+        update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
+        update.tags |= {f"{scheme.TAG}status": status, f"{scheme.TAG}reason": reason or "none"}
+        update.status, update.ended = scheme.STATUS[status], time
+
+    def _search_ended(self, event: Event) -> None:
+        time = _milliseconds(event)
+        for trial in sorted(self._open):
+            self._end_trial(trial, "interrupted", "the search ended first", time)
+        if self._single:
+            return
+        record = self._log.record()
+        for chosen in record.front:
+            update = self._update(chosen.trial)
+            update.tags |= {f"{scheme.TAG}pareto": "true", "mlflow.runColor": scheme.PARETO_COLOR}
+        update = self._update(SEARCH)
+        update.tags |= {
+            f"{scheme.TAG}status": event["status"],
+            "mlflow.note.content": _last_note(record, event),
+        }
+        if event.get("hypervolume") is not None:
+            update.metrics.append(Metric("best/hypervolume", event["hypervolume"], time, 0))
+        update.status, update.ended = scheme.STATUS.get(event["status"], "FINISHED"), time
+
+    def _origin(self, start: Event) -> dict[str, str]:
+        """Tags that say where a run comes from, in MLflow's own words where it has them."""
+        git = start.get("git") or {}
+        tags = {
+            f"{scheme.TAG}data_digest": (start.get("data") or {}).get("digest"),
+            f"{scheme.TAG}versions": json.dumps(start.get("versions") or {}, separators=(",", ":")),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "equipoise",
+            "mlflow.source.git.commit": git.get("commit"),
+            "mlflow.source.git.branch": git.get("branch"),
+            "mlflow.source.git.dirty": None if git.get("dirty") is None else str(git["dirty"]).lower(),
+            "mlflow.user": start.get("user"),
+        }
+        return {key: str(value) for key, value in tags.items() if value}
+
+    def _datasets(self, start: Event) -> dict[str, dict[str, Any]]:
+        data, spec = start.get("data") or {}, start.get("spec") or {}
+        if not data.get("digest"):
+            return {}
+        source = (spec.get("data") or {}).get("source", "")
+        source = source if isinstance(source, str) else json.dumps(source)
+        contexts = {"train": "training", "val": "validation", "test": "test"}
+        return {
+            contexts.get(split, split): {
+                "name": source.rpartition("/")[2][:400] or "data",
+                "digest": f"{data['digest'][:24]}-{split}",
+                "source": source,
+                "profile": {
+                    "images": images,
+                    "labels": {
+                        task: by_split.get(split) for task, by_split in (data.get("labels") or {}).items()
+                    },
+                },
+            }
+            for split, images in (data.get("splits") or {}).items()
+        }
+
+
+def _first_note(record: SearchRecord) -> str:
+    tasks = ", ".join(record.spec.get("tasks") or {})
+    return f"**{record.search_id}** searches trade-offs between {tasks or 'tasks'}.\n\nThe search is running."
+
+
+def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
+    """Markdown: best per objective, the balanced choice and the Pareto set."""
+    counts = [
+        f"{sum(trial.status == status for trial in record.trials)} {status}" for status in scheme.STATUS
+    ]
+    lines = [f"**{record.search_id}**: {len(record.trials)} trials ({', '.join(counts)}).", ""]
+    lines += [
+        f"- Best `{objective}`: {best.metrics[objective]:.4f} ({best.trial})"
+        for objective in record.objectives
+        if (best := record.best(objective))
+    ]
+    if choice := record.balanced:
+        lines.append(f"- Balanced choice: {choice.trial}")
+    if ended.get("hypervolume") is not None:
+        lines.append(f"- Hypervolume: {ended['hypervolume']:.4f} (reference {ended.get('reference')})")
+    if record.front:
+        lines += [
+            "",
+            f"| Pareto set | {' | '.join(record.objectives)} |",
+            f"|---|{'---:|' * len(record.objectives)}",
+        ]
+        for trial in record.front[:50]:
+            values = " | ".join(f"{trial.metrics[name]:.4f}" for name in record.objectives)
+            lines.append(f"| {trial.trial} | {values} |")
+    return "\n".join(lines)
+
+
+def _fingerprint(resolved: Mapping[str, Any]) -> str:
+    text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    stream = io.StringIO()
+    yaml.dump(value, stream)
+    return stream.getvalue()
+
+
+def _milliseconds(event: Event) -> int:
+    return int(round(event["time"] * 1000))

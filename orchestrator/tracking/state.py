@@ -1,0 +1,43 @@
+"""How far MLflow has heard of a search: the acknowledged part of its journal, and the ids MLflow gave.
+
+This module imports no MLflow, so that reports and the search's driver can read the state.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+FILE_NAME = "tracking.json"
+
+
+@dataclass
+class TrackingState:
+    """What the writer remembers between two of its lives."""
+
+    offset: int = 0
+    """Bytes of the journal that MLflow has acknowledged."""
+    experiment_id: str | None = None
+    runs: dict[str, str] = field(default_factory=dict)
+    """MLflow run ids by trial id; the search's own run is under the empty text."""
+    error: str | None = None
+    """Why nothing is being written at present."""
+
+
+def read_state(directory: Path) -> TrackingState:
+    """The state of a search; the initial one where there is none to read, as everything can be told again."""
+    try:
+        stored = json.loads((directory / FILE_NAME).read_text())
+        return TrackingState(**stored)
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return TrackingState()
+
+
+def write_state(directory: Path, state: TrackingState) -> None:
+    """Replace the stored state in one step."""
+    temporary = directory / f".{FILE_NAME}.tmp"
+    with temporary.open("w") as file:
+        json.dump(asdict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(directory / FILE_NAME)

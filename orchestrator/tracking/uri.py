@@ -1,0 +1,75 @@
+"""Where results are tracked: one absolute URI, never one that depends on a process's working directory."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from orchestrator.errors import TrackingError
+from orchestrator.spec import TrackingConfig
+
+DATABASE_NAME = "mlflow.db"
+ARTIFACTS_NAME = "mlartifacts"
+_REMOTE = ("http", "https", "databricks", "databricks-uc")
+_DATABASES = ("postgresql", "mysql", "mssql")
+_CURE = "Use a database (`mlflow: sqlite:///mlflow.db`) or a server (`mlflow: http://host:5000`)."
+
+
+def resolve_tracking_uri(tracking: TrackingConfig, base: Path | None = None) -> str:
+    """The absolute tracking URI of an experiment.
+
+    Args:
+        tracking: the `tracking` section. `auto` means `$MLFLOW_TRACKING_URI`, else `mlflow.db` in `base`.
+        base: folder that relative SQLite paths start from. Default: the working directory.
+
+    Raises:
+        TrackingError: a folder store (MLflow no longer maintains it), or a scheme MLflow does not know.
+    """
+    base = (base or Path.cwd()).resolve()
+    uri = tracking.mlflow
+    if uri == "auto":
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_NAME}"
+    scheme = urlsplit(uri).scheme.lower()
+    if scheme == "sqlite":
+        path = _sqlite_path(uri)
+        if path is None:
+            raise TrackingError(f"tracking.mlflow: {uri!r} names no database file.", _CURE)
+        return sqlite_uri(base / path)
+    if scheme in _REMOTE or uri == "databricks":
+        return uri.rstrip("/")
+    if scheme.split("+")[0] in _DATABASES:
+        return uri
+    if scheme in ("", "file") or len(scheme) == 1:  # a lone letter is a Windows drive
+        raise TrackingError(f"tracking.mlflow: {uri!r} is a folder, which MLflow no longer writes to.", _CURE)
+    raise TrackingError(f"tracking.mlflow: MLflow knows no {scheme!r} store ({uri!r}).", _CURE)
+
+
+def sqlite_uri(database: Path) -> str:
+    """The SQLAlchemy URI of a database file, four slashes and all."""
+    return f"sqlite:///{database.resolve()}"
+
+
+def database_path(uri: str) -> Path | None:
+    """The file behind a SQLite URI, None for every other store."""
+    return _sqlite_path(uri) if uri.startswith("sqlite:") else None
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where a local database's artifacts are kept: `mlartifacts` beside it. None: the server decides."""
+    path = database_path(uri)
+    return None if path is None else (path.parent / ARTIFACTS_NAME).resolve().as_uri()
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a server of its own answers for this store."""
+    return urlsplit(uri).scheme.lower() in _REMOTE or uri == "databricks"
+
+
+def experiment_link(server: str, experiment_id: str, run_id: str | None = None) -> str:
+    """The page of an experiment, or of one run, in MLflow's training mode (by default it is about agents)."""
+    page = f"{server.rstrip('/')}/?workflowType=machine_learning#/experiments/{experiment_id}"
+    return f"{page}/runs/{run_id}" if run_id else f"{page}/runs"
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    path = unquote(uri.partition(":///")[2].partition("?")[0])
+    return None if path in ("", ":memory:") else Path(path)
