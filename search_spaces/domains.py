@@ -66,6 +66,10 @@ class _DomainBase(BaseModel, ABC):
     def contains(self, value: Value) -> bool:
         """Whether `value` can be drawn."""
 
+    @abstractmethod
+    def locate(self, name: str, value: Value) -> dict[str, float]:
+        """Find the draws, by drawn name, that `suggest` makes `value` of."""
+
 
 class Choice(_DomainBase):
     """`{choice: [a, b]}`: one of some values, which may be lists, mappings or null."""
@@ -96,6 +100,10 @@ class Choice(_DomainBase):
     def contains(self, value: Value) -> bool:
         return identity(value) in {identity(choice) for choice in self.values}
 
+    @override
+    def locate(self, name: str, value: Value) -> dict[str, float]:
+        return {name: [identity(choice) for choice in self.values].index(identity(value))}
+
 
 class _Interval(_DomainBase):
     log: ClassVar[bool]
@@ -117,6 +125,9 @@ class _Interval(_DomainBase):
     def contains(self, value: Value) -> bool:
         low, high = self._bounds
         return _is_number(value) and low <= value <= high
+
+    def locate(self, name: str, value: Value) -> dict[str, float]:
+        return {name: value}
 
 
 class Uniform(_Interval):
@@ -183,6 +194,9 @@ class _Integers(_DomainBase):
     def contains(self, value: Value) -> bool:
         low, high = self._bounds
         return isinstance(value, int) and _is_number(value) and low <= value <= high
+
+    def locate(self, name: str, value: Value) -> dict[str, float]:
+        return {name: value}
 
 
 class Integer(_Integers):
@@ -286,9 +300,25 @@ class Simplex(_DomainBase):
             return False
         return min(weights) >= self.floor - TOLERANCE and abs(sum(weights) - 1) <= TOLERANCE
 
+    @override
+    def locate(self, name: str, value: Value) -> dict[str, float]:
+        left = 1.0
+        draws = {}
+        for position, member in enumerate(self.names[:-1], start=1):
+            kept = max(left - (value[member] - self.floor) / self._scale, 0.0)
+            u = 1 - (kept / left) ** (len(self.names) - position) if left > 0 else 0.0
+            draws[f"{name}/{member}"] = min(max(u, 0.0), 1.0)
+            left = min(kept, left)
+        return draws
+
     def _weights(self, pieces: list[float]) -> dict[str, float]:
-        scale = 1 - len(self.names) * self.floor
-        return {name: self.floor + scale * piece for name, piece in zip(self.names, pieces, strict=True)}
+        return {
+            name: self.floor + self._scale * piece for name, piece in zip(self.names, pieces, strict=True)
+        }
+
+    @property
+    def _scale(self) -> float:
+        return 1 - len(self.names) * self.floor
 
 
 def _is_number(value: Value) -> TypeGuard[float]:

@@ -73,6 +73,17 @@ class SearchSpace:
                 values[key] = domain.suggest(key, suggester)
         return values
 
+    def locate(self, values: Mapping[str, Value]) -> dict[str, float]:
+        """Find the draws, by drawn name, that `suggest` makes the proposal `values` of.
+
+        Raises:
+            ValueError: it is none of this space.
+        """
+        if values not in self:
+            raise ValueError(f"{dict(values)} is no proposal of this search space")
+        located = (self.domains[key].locate(key, value) for key, value in values.items())
+        return {name: number for draws in located for name, number in draws.items()}
+
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every combination of the domains' grid values, once; the last key varies fastest."""
         return self._grid_from(tuple(self.domains), {})

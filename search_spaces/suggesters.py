@@ -26,14 +26,15 @@ class Suggester(Protocol):
 
 
 class RandomSuggester:
-    """Independent random draws, each keyed by (seed, trial number, name).
+    """Independent random draws, each keyed by (seed, trial number, attempt, name).
 
     The proposal of a trial is therefore a function of the seed and its number alone: neither what was drawn
     before nor which other keys are searched changes it.
     """
 
-    def __init__(self, seed: int, number: int):
-        self._key = f"{seed}/{number}"
+    def __init__(self, seed: int, number: int, attempt: int = 0):
+        """Draw for trial `number`; `attempt`: the how-manieth draw for it, where a first one was refused."""
+        self._key = f"{seed}/{number}/{attempt}"
 
     def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """Uniform, or uniform in the logarithm, in [low, high]."""

@@ -2,57 +2,42 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, assert_never
 
+from orchestrator.tuning.outcomes import Outcome
+from orchestrator.tuning.tpe import TpeSearcher
 from search_spaces.search import SearchConfig
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
-from search_spaces.values import Value
-
-
-@dataclass(frozen=True)
-class Completed:
-    """A trial ran to its end. `metrics` are those of its selected epoch, by objective."""
-
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A trial was stopped after `epoch` epochs, because others did better."""
-
-    epoch: int
-    metrics: Mapping[str, float]
-    """Of its selected epoch so far."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A trial ended without a result that counts: an error, or an interruption for good."""
-
-
-Outcome = Completed | Pruned | Failed
+from search_spaces.values import Value, plain
 
 
 class Searcher(Protocol):
     """Proposes trials and learns from them.
 
-    Equal construction and an equal sequence of `ask` and `tell` give equal proposals, so a search is rebuilt by
-    repeating its recorded sequence. Numbers count from 0; each is asked once and told at most once.
+    What `ask(number)` proposes is a function of the space, the seed, the number, and the trials known by
+    then: their values, and how they ended if they have. Neither the order in which they became known nor the
+    history of draws counts. So a search is rebuilt from its record with `add` and `tell`.
     """
 
     def ask(self, number: int) -> dict[str, Value] | None:
-        """Propose the values of trial `number` by searched key; None when there is nothing left to propose."""
+        """Propose the values of trial `number` (from 0) by searched key; None: nothing is left to propose.
+
+        The trial is known from then on, as running.
+        """
+        ...
+
+    def add(self, number: int, values: Mapping[str, Value]) -> None:
+        """Make a trial known that was proposed earlier, as running."""
         ...
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Learn how trial `number` ended."""
+        """Learn how a known trial ended."""
         ...
 
 
 class RandomSearcher:
-    """Independent draws; trial n is a function of the seed and n alone (Bergstra & Bengio, JMLR 2012)."""
+    """Independent draws: trial n is a function of the seed and n alone (Bergstra & Bengio, JMLR 2012)."""
 
     def __init__(self, space: SearchSpace, *, seed: int):
         self._space = space
@@ -62,46 +47,51 @@ class RandomSearcher:
         """Draw the values of trial `number`."""
         return self._space.suggest(RandomSuggester(self._seed, number))
 
+    def add(self, number: int, values: Mapping[str, Value]) -> None:
+        """Nothing depends on it."""
+
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Learn nothing."""
+        """Nothing depends on it."""
 
 
 class GridSearcher:
     """Every point of the grid once, in an order shuffled by the seed.
 
-    Shuffled, because a grid in its natural order that is interrupted or cut short by `search.trials` never varied
-    its first keys. Trial n is a function of the seed and n alone, so raising `search.trials` extends a search.
+    Shuffled, because a grid in its natural order that is interrupted, or cut short by `search.trials`, has
+    never varied its first keys. Trial n is a function of the seed and n alone, so a longer search extends a
+    shorter one.
 
     Raises:
         SpaceError: the grid is too large.
-
     """
 
     def __init__(self, space: SearchSpace, *, seed: int):
-        points = space.grid_points()
-        random.Random(f"grid/{seed}").shuffle(points)  # noqa: S311 - nothing secret
-        self._points = points
+        self._points = space.grid_points()
+        random.Random(f"grid/{seed}").shuffle(self._points)  # noqa: S311 - nothing secret
 
     def ask(self, number: int) -> dict[str, Value] | None:
         """Return point `number` of the shuffled grid, None past its end."""
-        return dict(self._points[number]) if number < len(self._points) else None
+        if number >= len(self._points):
+            return None
+        return {key: plain(value) for key, value in self._points[number].items()}
+
+    def add(self, number: int, values: Mapping[str, Value]) -> None:
+        """Nothing depends on it."""
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Learn nothing."""
+        """Nothing depends on it."""
 
 
 def make_searcher(
-    search: SearchConfig, space: SearchSpace, objectives: Sequence[str], *, seed: int, slots: int = 1
+    search: SearchConfig, space: SearchSpace, objectives: Sequence[str], *, seed: int
 ) -> Searcher:
     """Build the searcher that `search.sampler` names.
 
     Args:
         search: The `search` section.
-        space: Its space.
+        space: What `search.space` means for this experiment.
         objectives: What is traded off, the default filled in.
         seed: Of all draws.
-        slots: How many trials run at the same time.
-
     """
     match search.sampler:
         case "random":
@@ -109,6 +99,6 @@ def make_searcher(
         case "grid":
             return GridSearcher(space, seed=seed)
         case "tpe":
-            raise NotImplementedError("tpe")
+            return TpeSearcher(space, objectives, seed=seed, trials=search.trials)
         case _:
             assert_never(search.sampler)
