@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,8 @@ class Finding:
     path: KeyPath
     message: str
     at_key: bool = False
+    missing: tuple[str, Schema] | None = field(default=None, compare=False)
+    """The required key that is not there, and what it may hold."""
 
     def __str__(self) -> str:
         return f"{dotted(self.path)}: {self.message}" if self.path else self.message
@@ -67,42 +69,56 @@ def one_of(options: Iterable[Any], last: str = "or", limit: int = 30) -> str:
 def explain(model: type[BaseModel], data: Any, error: ValidationError) -> list[Finding]:
     """Every problem of `data` as sentences. Never empty."""
     reader = SchemaReader.of(model)
-    found = reader.findings(reader.root, data, ())
-    result: list[Finding] = []
-    for problem in error.errors(include_url=False):
-        path = data_path(data, problem["loc"])
-        if problem["type"] == "value_error":
-            result.append(Finding(path, str(problem["ctx"]["error"])))
-            continue
-        mine = [f for f in found if f.path[: len(path)] == path or path[: len(f.path)] == f.path]
-        result.extend(mine or [Finding(path, _plain_sentence(problem["type"], _at(data, path)))])
-    if any(f in found for f in result):  # of a union, pydantic also reports the branches that were not meant
-        meant = {f.path[:length] for f in found for length in range(len(f.path) + 1)}
-        result = [f for f in result if f in found or f.path in meant or not _below_any(f.path, found)]
-        result = [f for f in result if f in found or "needs something else" not in f.message]
+    by_schema = reader.findings(reader.root, data, ())
+    problems = [(*locate(data, problem["loc"]), problem) for problem in error.errors(include_url=False)]
+    result = [
+        Finding(path, str(problem["ctx"]["error"]))
+        for path, _, problem in problems
+        if problem["type"] == "value_error"
+    ]
+    # The schema cannot say everything that a validator accepts: only what pydantic refuses too is a problem.
+    result += [
+        f for f in by_schema if any(_matches(f, path, problem["type"]) for path, _, problem in problems)
+    ]
+    for path, unions, problem in problems:
+        explained = any(_on_one_line(path, f.path) for f in result)
+        of_another_branch = any(f.path[: len(union)] == union for union in unions for f in result)
+        if not explained and not of_another_branch:
+            result.append(Finding(path, _plain_sentence(problem["type"], _at(data, path))))
     return list(dict.fromkeys(result))
 
 
-def data_path(data: Any, location: Sequence[Any]) -> KeyPath:
-    """The part of a pydantic location that names keys of `data`; names of union branches are left out."""
+def _matches(finding: Finding, path: KeyPath, kind: str) -> bool:
+    """Whether `finding` speaks of pydantic's problem of this kind at `path`."""
+    return (
+        finding.path == path if kind in ("missing", "extra_forbidden") else _on_one_line(finding.path, path)
+    )
+
+
+def _on_one_line(path: KeyPath, other: KeyPath) -> bool:
+    """Whether one path is, or is part of, the other."""
+    return path[: len(other)] == other[: len(path)]
+
+
+def locate(data: Any, location: Sequence[Any]) -> tuple[KeyPath, list[KeyPath]]:
+    """The part of a pydantic location that names keys of `data`, and where it names branches of unions."""
     path: list[Any] = []
+    unions: list[KeyPath] = []
     for part in location:
         if (isinstance(data, Mapping) and part in data) or (
             isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
         ):
             path.append(part)
             data = data[part]
-    return tuple(path)
+        elif isinstance(part, str):
+            unions.append(tuple(path))
+    return tuple(path), unions
 
 
 def _at(data: Any, path: KeyPath) -> Any:
     for part in path:
         data = data[part]
     return data
-
-
-def _below_any(path: KeyPath, findings: Iterable[Finding]) -> bool:
-    return any(path[: len(f.path)] == f.path or f.path[: len(path)] == path for f in findings)
 
 
 def _plain_sentence(kind: str, value: Any) -> str:
@@ -120,7 +136,7 @@ def is_what(value: Any) -> str:
         case bool():
             return f"{quoted(value)} is true/false"
         case str():
-            return f"{quoted(value)} is text"
+            return f"{quoted(value)} is text" if value else '"" is empty text'
         case int():
             return f"{quoted(value)} is a whole number"
         case float():
@@ -177,7 +193,7 @@ class SchemaReader:
         if isinstance(value, dict):
             mappings = [branch for branch in branches if branch.get("type") == "object"]
             if mappings:
-                return self._mapping_union(mappings, value, path)
+                return self._mapping_union(mappings, value, path, self.resolve(schema).get("default"))
         elif isinstance(value, list | tuple):
             lists = [branch for branch in branches if branch.get("type") == "array"]
             if lists:
@@ -216,12 +232,9 @@ class SchemaReader:
                 allowed = (int,) if kind == "integer" else (int, float)
                 if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
                     return False
-                return (
-                    value >= schema.get("minimum", -math.inf)
-                    and value <= schema.get("maximum", math.inf)
-                    and value > schema.get("exclusiveMinimum", -math.inf)
-                    and value < schema.get("exclusiveMaximum", math.inf)
-                )
+                inside = schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+                above = value > schema.get("exclusiveMinimum", -math.inf)
+                return bool(inside and above and value < schema.get("exclusiveMaximum", math.inf))
             case "boolean":
                 return isinstance(value, bool)
             case "null":
@@ -229,7 +242,7 @@ class SchemaReader:
         return True
 
     def _unfit(self, schema: Schema, value: Any, path: KeyPath) -> Finding:
-        """`"20" is text; a whole number ≥ 1 is needed. Write 20 without quotes.`"""
+        """Say what `value` is, what is needed, and what was probably meant."""
         options = self._words(schema)
         scalar = [branch for branch in self.branches(schema) if branch.get("type") != "null"]
         if options and isinstance(value, str) and all("enum" in b or "const" in b for b in scalar):
@@ -237,6 +250,7 @@ class SchemaReader:
             return Finding(path, f"{quoted(value)} is not known; {one_of(options)} is needed."
                            + (f" Did you mean {near}?" if near else ""))  # fmt: skip
         hint = ""
+        what = is_what(value)
         kinds = {branch.get("type") for branch in scalar}
         if isinstance(value, str):
             number = _as_number(value)
@@ -257,7 +271,14 @@ class SchemaReader:
             and self._lists(scalar, value)
         ):
             hint = f" Write [{quoted(value)}]."
-        return Finding(path, f"{is_what(value)}; {self.describe(schema)} is needed.{hint}")
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self._numeric(kinds)
+            and not hint
+        ):
+            what = f"{quoted(value)} is not allowed"  # a number of the wrong size
+        return Finding(path, f"{what}; {self.describe(schema)} is needed.{hint}")
 
     @staticmethod
     def _numeric(kinds: Iterable[Any]) -> bool:
@@ -282,46 +303,45 @@ class SchemaReader:
         if not isinstance(value, dict):
             return [Finding(path, f"{is_what(value)}; {self.describe(schema)} is needed.")]
         properties: Mapping[str, Schema] = schema.get("properties", {})
-        further = schema.get("additionalProperties", True)
+        names, further = self.free_keys(schema)
         result: list[Finding] = []
         for key, inner in value.items():
             inner_path = (*path, key)
             if key in properties:
                 result += self.findings(properties[key], inner, inner_path)
-            elif further is False:
+            elif further is None:
                 result.append(
                     Finding(inner_path, self._unknown_key(key, properties, others, path), at_key=True)
                 )
             else:
-                result += self._free_key(schema, key, inner_path)
-                if isinstance(further, dict):
-                    result += self.findings(further, inner, inner_path)
+                result += self._free_key(names, key, inner_path)
+                result += self.findings(further, inner, inner_path)
+        meant = {nearest(str(key), properties) for key in value if key not in properties}
         for key in schema.get("required", ()):
-            if key not in value:
+            if key not in value and key not in meant:
                 need = self.describe(properties[key]) if key in properties else "a value"
-                result.append(Finding(path, f"the key {key} is missing ({need})", at_key=True))
+                message = f"the key {key} is missing ({need})"
+                result.append(Finding(path, message, at_key=True, missing=(key, properties.get(key, {}))))
         return result
 
-    def _free_key(self, schema: Schema, key: Any, path: KeyPath) -> list[Finding]:
+    def free_keys(self, schema: Schema) -> tuple[Schema, Schema | None]:
+        """What keys the user may choose and what they may hold; None where the keys are given."""
+        for pattern, inner in schema.get("patternProperties", {}).items():
+            return {"type": "string", "pattern": pattern}, inner
+        further = schema.get("additionalProperties", {})
+        if further is False:
+            return {}, None
+        return {"type": "string", **schema.get("propertyNames", {})}, {} if further is True else further
+
+    def _free_key(self, names: Schema, key: Any, path: KeyPath) -> list[Finding]:
         """What is wrong with a key that the user chooses."""
-        names = self.resolve(schema.get("propertyNames", {}))
         if not isinstance(key, str):
-            return [
-                Finding(
-                    path,
-                    f'the key {quoted(key)} must be text. Write "{quoted(key)}" with quotes.',
-                    at_key=True,
-                )
-            ]
-        if self._fits({"type": "string", **names}, key):
+            message = f'the key {quoted(key)} must be text. Write "{quoted(key)}" with quotes.'
+        elif not self._fits(names, key):
+            message = f"{quoted(key)} cannot be a name here; {self.describe(names)} is needed"
+        else:
             return []
-        return [
-            Finding(
-                path,
-                f"{quoted(key)} cannot be a name here; {self.describe({'type': 'string', **names})} is needed",
-                at_key=True,
-            )
-        ]
+        return [Finding(path, message, at_key=True)]
 
     def _unknown_key(
         self, key: Any, properties: Mapping[str, Schema], others: Sequence[Schema], path: KeyPath
@@ -351,19 +371,21 @@ class SchemaReader:
             name = tags[0][0]
             words = [word for _, word in tags]
             open_branches = [branch for branch in branches if not self._tag(branch)]
-            if name not in value:
+            if name not in value and isinstance(default, dict) and name in default:
+                branches = [b for b in branches if (t := self._tag(b)) and t[1] == default[name]] or branches
+            elif name not in value:
                 if not open_branches:
-                    return [
-                        Finding(path, f"the key {name} is missing: {one_of(words)} is needed", at_key=True)
-                    ]
+                    message = f"the key {name} is missing: {one_of(words)} is needed"
+                    return [Finding(path, message, at_key=True, missing=(name, {"enum": words}))]
             else:
                 fitting = [
                     b for b in branches if (t := self._tag(b)) and _same(value[name], t[1])
                 ] or open_branches
                 if not fitting:
                     near = nearest(str(value[name]), words)
-                    return [Finding((*path, name), f"{quoted(value[name])} is not known; {one_of(words)} is needed."
-                                    + (f" Did you mean {near}?" if near else ""))]  # fmt: skip
+                    meant = f" Did you mean {near}?" if near else ""
+                    message = f"{quoted(value[name])} is not known; {one_of(words)} is needed.{meant}"
+                    return [Finding((*path, name), message)]
                 return self._mapping(fitting[0], value, path, [b for b in branches if b is not fitting[0]])
         tried = [(self._keys_known(branch, value), self._mapping(branch, value, path)) for branch in branches]
         return [] if any(not found for _, found in tried) else max(tried, key=lambda t: (t[0], -len(t[1])))[1]
@@ -430,7 +452,10 @@ class SchemaReader:
         if tags:
             key = next(tag[0] for branch in branches if (tag := self._tag(branch)))
             parts.append(f"a mapping whose {key} is {one_of(tags)}")
+        kinds = {branch.get("type") for branch in branches}
         for branch in branches:
+            if branch.get("type") == "integer" and "number" in kinds:
+                continue
             if "enum" not in branch and "const" not in branch and not self._tag(branch):
                 parts.append(self.describe(branch))
         return one_of(dict.fromkeys(parts))
@@ -439,33 +464,42 @@ class SchemaReader:
         fixed = schema.get("prefixItems")
         if fixed:
             return f"[{', '.join(self.describe(item) for item in fixed)}]"
-        inner = self.describe(schema.get("items", {})).removeprefix("a ")
-        least = f" (at least {schema['minItems']})" if schema.get("minItems") else ""
-        return f"a list of {inner}{least}" if inner != "any value" else f"a list{least}"
+        least = f" of at least {schema['minItems']}" if schema.get("minItems") else ""
+        inner = self.describe(schema.get("items", {}))
+        return f"a list{least}" if inner == "any value" else f"a list{least} (items: {inner})"
 
     def _describe_mapping(self, schema: Schema) -> str:
         if schema.get("properties"):
             return f"a mapping with the keys {one_of(schema['properties'], 'and')}"
-        inner = schema.get("additionalProperties")
-        return f"a mapping of names to {self.describe(inner)}" if isinstance(inner, dict) else "a mapping"
+        inner = self.free_keys(schema)[1]
+        return f"a mapping of names to {self.describe(inner)}" if inner else "a mapping"
 
     # Which keys there are
 
     @cache  # noqa: B019 - readers are made once per model
     def known_paths(self) -> tuple[str, ...]:
         """Every dotted key; `<name>` stands where the user chooses one."""
-        return tuple(dict.fromkeys(self._walk(self.root, "", ())))
+        return tuple(dict.fromkeys(self._walk(self.root, "")))
 
-    def _walk(self, schema: Schema, prefix: str, seen: tuple[str, ...]) -> Iterable[str]:
+    def knows(self, key: str) -> bool:
+        """Whether `key` is a dotted key, with any name where the user chooses one."""
+        parts = key.split(".")
+        return any(
+            len(parts) == len(known)
+            and all(k in (part, "<name>") for part, k in zip(parts, known, strict=True))
+            for known in (path.split(".") for path in self.known_paths())
+        )
+
+    def _walk(self, schema: Schema, prefix: str) -> Iterable[str]:
         for branch in self.branches(schema):
             if branch.get("type") != "object":
                 continue
             for key, inner in branch.get("properties", {}).items():
                 yield prefix + key
-                yield from self._walk(inner, f"{prefix}{key}.", seen)
-            further = branch.get("additionalProperties")
-            if isinstance(further, dict):
-                yield from self._walk(further, f"{prefix}<name>.", seen)
+                yield from self._walk(inner, f"{prefix}{key}.")
+            if further := self.free_keys(branch)[1]:
+                yield f"{prefix}<name>"
+                yield from self._walk(further, f"{prefix}<name>.")
 
 
 def _same(value: Any, option: Any) -> bool:
@@ -512,4 +546,4 @@ def _describe_text(schema: Schema) -> str:
     if "pattern" in schema:
         words = PATTERNS.get(schema["pattern"], f"text like {schema['pattern']}")
         return words + (f" (at most {schema['maxLength']})" if "maxLength" in schema else "")
-    return "text" + (" (not empty)" if schema.get("minLength") else "")
+    return "text"

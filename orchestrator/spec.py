@@ -1,145 +1,82 @@
-"""What an experiment file says, as one frozen value. `orchestrator.experiment_file` reads it."""
+"""Loading an experiment file: every problem at once, each with its position."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, PrivateAttr, StringConstraints
+from pydantic import ValidationError
 
-from search_spaces.search import SearchConfig
-from search_spaces.values import Value, nest
-from trainables.config.section import Count, NonNegative, Section, Text
-from trainables.config.trial import TrialConfig
+from orchestrator.cross_checks import cross_check
+from orchestrator.document import apply_override, read_document
+from orchestrator.errors import ConfigError
+from orchestrator.explain import Finding, explain, nearest
+from orchestrator.repair import repair
+from orchestrator.sections import ComputeConfig, ExperimentSpec, PerWorker, TrackingConfig
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+__all__ = ["ComputeConfig", "ExperimentSpec", "PerWorker", "TrackingConfig", "load_spec", "parse_spec"]
 
-
-class PerWorker(Section):
-    """What one data-parallel worker gets."""
-
-    cpu: Count = 1
-    """Cores, which are also its torch threads."""
-    gpu: Literal["auto"] | NonNegative = "auto"
-    """GPUs, fractions allowed. auto: 1 where the cluster has GPUs, else 0."""
+LARGEST_FILE = 1_000_000
+"""Bytes. An experiment file is written by hand."""
 
 
-class ComputeConfig(Section):
-    """Where trials run."""
+def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentSpec:
+    """Read and check an experiment file; `overrides` are `key=value`, applied in order.
 
-    workers: Literal["auto"] | Count = "auto"
-    """Data-parallel workers per trial. auto: 1 in a search."""
-    slots: Literal["auto"] | Count = "auto"
-    """Trials at the same time. auto: as many as fit."""
-    per_worker: PerWorker = PerWorker()
-
-
-class TrackingConfig(Section):
-    """Where results are kept."""
-
-    mlflow: Text = "auto"
-    """Tracking URI. auto: $MLFLOW_TRACKING_URI, else the SQLite database mlflow.db in the working directory."""
-    storage: Text = "equipoise_runs"
-    """Folder of journals and checkpoints."""
-
-
-class ExperimentSpec(TrialConfig):
-    """One experiment file: a complete trial, what is searched around it, and where it runs."""
-
-    name: Name
-    """Of the MLflow experiment, and the beginning of search ids."""
-    search: SearchConfig = SearchConfig()
-    compute: ComputeConfig = ComputeConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-    _text: str = PrivateAttr("")
-    _overrides: tuple[str, ...] = PrivateAttr(())
-    _folder: Path | None = PrivateAttr(None)
-    _written: dict[str, Any] | None = PrivateAttr(None)
-
-    def read_from(self, text: str, folder: Path, overrides: tuple[str, ...]) -> Self:
-        """Remember what this spec was read from; returns itself."""
-        self._text, self._folder, self._overrides = text, folder, overrides
-        return self
-
-    @property
-    def text(self) -> str:
-        """The experiment file as it was written; empty if the spec was built in Python."""
-        return self._text
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        """The `key=value` that changed the file, in order."""
-        return self._overrides
-
-    @property
-    def folder(self) -> Path:
-        """Where relative paths of the file start: its folder, or the working directory."""
-        return self._folder or Path.cwd()
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """What is traded off: `search.objectives`, else every task's metric."""
-        return self.search.objectives or tuple(f"{name}.{task.metric}" for name, task in self.tasks.items())
-
-    def trial_config(self) -> TrialConfig:
-        """The trial that the file describes, before anything is searched."""
-        return self.trial_config_with({})
-
-    def trial_config_with(self, values: Mapping[str, Value]) -> TrialConfig:
-        """The trial of the file with `values` (by dotted key) in place of its own, validated again.
-
-        A mapping given for a key replaces all that stands there. Metrics that the search needs are measured.
-        Raises pydantic's `ValidationError`, or `ValueError` for a key below something that has no keys.
-        """
-        if self._written is None:
-            self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
-        return TrialConfig.model_validate(nest(values, onto=self._written))
-
-    def resolved(self) -> dict[str, Any]:
-        """Every key with its effective value, as JSON has it."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def _measuring_what_is_compared(self, written: dict[str, Any]) -> dict[str, Any]:
-        """`written`, with what objectives, early stopping and selection name among the tasks' metrics."""
-        named = [*self.search.objectives, self.training.select.metric]
-        if self.search.stop_early is not None:
-            named.append(self.search.stop_early.on)
-        for name in named:
-            task, _, metric = name.partition(".")
-            if task not in self.tasks or metric in ("loss", self.tasks[task].metric):
-                continue
-            metrics = written["tasks"][task].setdefault("metrics", [])
-            if metric not in metrics:
-                metrics.append(metric)
-        return written
-
-
-def _as_written(section: BaseModel, model: type[BaseModel]) -> dict[str, Any]:
-    """What was given to `section`, defaults left out; but what tells the kinds of a section apart is always in.
-
-    So that `{"training.optimizer.lr": 0.1}` merges into a file that does not mention the optimizer.
+    Raises `ConfigError` with every problem found, each with its position, key, value and what is allowed.
     """
-    result: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            inner = _as_written(value, type(value))
-            if inner or name in section.model_fields_set:
-                result[name] = inner
-        elif name in section.model_fields_set or _is_tag(field.annotation):
-            result[name] = _plain(value)
-    return result
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes: not an experiment file")
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", hint=_similar_file(path)) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}:1: not UTF-8 text (byte 0x{raw[error.start]:02x})") from None
+    return parse_spec(text, name=str(path), overrides=overrides, folder=path.absolute().parent)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return _as_written(value, type(value))
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
+def parse_spec(
+    text: str, name: str = "<text>", overrides: Sequence[str] = (), folder: Path | None = None
+) -> ExperimentSpec:
+    """Like `load_spec`, from text. `folder`: where relative paths start (default: the working directory)."""
+    document = read_document(text, name)
+    for override in overrides:
+        apply_override(document, override)
+    spec, findings = _judge(document.data)
+    if findings or document.findings:
+        raise document.error(findings)
+    assert spec is not None, "no spec without a finding"  # noqa: S101 - states what _judge promises
+    return spec.read_from(text, folder or Path.cwd(), tuple(overrides))
 
 
-def _is_tag(annotation: Any) -> bool:
-    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
+def _judge(data: Any) -> tuple[ExperimentSpec | None, list[Finding]]:
+    """The spec that `data` describes, and all that is wrong with it.
+
+    What the sections say against each other is looked for even where single values are wrong: in a copy
+    without those.
+    """
+    try:
+        spec = ExperimentSpec.model_validate(data)
+    except ValidationError as error:
+        findings = explain(ExperimentSpec, data, error)
+        repaired = repair(ExperimentSpec, data, findings)
+        if repaired is not None:
+            findings += cross_check(repaired, damaged=frozenset(finding.path for finding in findings))
+        return None, findings
+    return spec, cross_check(spec)
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        near = nearest(
+            path.name, [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+        )
+    except OSError:
+        near = None
+    return f"Did you mean {path.with_name(near)}?" if near else "`equipoise init DATA` writes one."

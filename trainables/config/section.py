@@ -1,14 +1,35 @@
 """What every section of an experiment file has in common: frozen, and strict about keys and types."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 
 class Section(BaseModel):
     """A frozen part of an experiment file. Unknown keys are errors, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    default_kinds: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Of each field that comes in several kinds and has a default: the key that tells them apart, and its kind."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.default_kinds = {
+            name: (field.discriminator, getattr(field.default, field.discriminator))
+            for name, field in cls.model_fields.items()
+            if isinstance(field.discriminator, str) and isinstance(field.default, BaseModel)
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_not_named(cls, values: Any) -> Any:
+        """A part that does not name its kind is of the default's: `optimizer: {lr: 0.01}` is AdamW."""
+        for name, (key, kind) in cls.default_kinds.items():
+            part = values.get(name) if isinstance(values, dict) else None
+            if isinstance(part, dict) and key not in part:
+                values = {**values, name: {key: kind, **part}}
+        return values
 
 
 # Scalars are strict: the text "20" is not a number and `true` is not 1.

@@ -14,6 +14,13 @@ Label = str | int | float | bool
 Metric = Literal["accuracy", "f1", "auroc", "average_precision"]
 FurtherMetric = Literal["accuracy", "f1", "auroc", "average_precision", "ece"]
 
+METRICS_OF_TYPE: dict[str, tuple[str, ...]] = {
+    "multiclass": ("accuracy", "f1", "auroc", "average_precision", "ece"),
+    "binary": ("accuracy", "f1", "auroc", "average_precision", "ece"),
+    "multilabel": ("accuracy", "f1", "auroc", "average_precision", "ece"),
+}
+"""What can be measured of a task, by its type."""
+
 
 class _TaskBase(Section):
     label: Text

@@ -1,21 +1,16 @@
-"""Reading an experiment file: YAML with positions, overrides, and every problem at once."""
+"""An experiment file as plain values with positions: YAML 1.2 read strictly, and overridden."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import ConfigError
-from orchestrator.explain import Finding, KeyPath, dotted, explain, nearest, quoted
-from orchestrator.spec import ExperimentSpec
+from orchestrator.explain import Finding, KeyPath, dotted, nearest, quoted
 
-LARGEST_FILE = 1_000_000
-"""Bytes. An experiment file is written by hand."""
 MOST_NODES = 50_000
 """Aliases are expanded, so a short file can describe an enormous one."""
 
@@ -64,46 +59,8 @@ class Document:
         return ConfigError("\n".join(dict.fromkeys(self.line(*problem) for problem in placed)))
 
 
-def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentSpec:
-    """Read and check an experiment file; `overrides` are `key=value`, applied in order.
-
-    Raises `ConfigError` with every problem found, each with its position, key, value and what is allowed.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes: not an experiment file")
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", hint=_similar_file(path)) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}:1: not UTF-8 text (byte 0x{raw[error.start]:02x})") from None
-    return parse_spec(text, name=str(path), overrides=overrides, folder=path.absolute().parent)
-
-
-def parse_spec(
-    text: str, name: str = "<text>", overrides: Sequence[str] = (), folder: Path | None = None
-) -> ExperimentSpec:
-    """Like `load_spec`, from text. `folder` is where relative paths start (default: the working directory)."""
-    document = read_document(text, name)
-    for override in overrides:
-        apply_override(document, override)
-    try:
-        spec = ExperimentSpec.model_validate(document.data)
-    except ValidationError as error:
-        raise document.error(explain(ExperimentSpec, document.data, error)) from None
-    if document.findings:
-        raise document.error(())
-    return spec.read_from(text, folder or Path.cwd(), tuple(overrides))
-
-
 def read_document(text: str, name: str) -> Document:
-    """Parse YAML 1.2 into plain values with positions. Raises `ConfigError` if it is no single YAML mapping."""
+    """Parse YAML 1.2 into plain values with positions. Raises `ConfigError` if it is not one mapping."""
     reader = YAML(typ="safe", pure=True)
     reader.allow_duplicate_keys = True  # reported with everything else, below
     document = Document(name)
@@ -198,7 +155,7 @@ class _Builder:
         except (ValueError, KeyError, OverflowError) as error:
             self._note(node, f"{dotted(path)}: {quoted(text)} is no number: {error}")
             return None
-        self._note(node, f"{dotted(path)}: the tag {node.tag} is not allowed: write plain values")
+        self._note(node, f"{dotted(path)}: the tag !!{tag} is not allowed: write plain values")
         return None
 
     def _note(self, node: Node, message: str) -> None:
@@ -227,7 +184,8 @@ def apply_override(document: Document, override: str) -> None:
     if not equals or not all(segments):
         raise ConfigError(f"-s {override}: an override is written key=value, e.g. -s training.epochs=3")
     value = _override_value(text, document, place)
-    container, path = document.data, ()
+    container: Any = document.data
+    path: KeyPath = ()
     while True:
         step, segments = _step(container, path, segments)
         if isinstance(container, list) and not (isinstance(step, int) and step < len(container)):
@@ -252,9 +210,7 @@ def apply_override(document: Document, override: str) -> None:
     if value is not None:
         container[path[-1]] = value
         document.values[path] = document.keys[path] = place
-    elif isinstance(container, list):
-        del container[path[-1]]
-    elif path[-1] in container:
+    elif isinstance(container, list) or path[-1] in container:
         del container[path[-1]]
     else:
         near = nearest(str(path[-1]), [str(known) for known in container])
@@ -310,7 +266,7 @@ def _syntax_problem(error: MarkedYAMLError, text: str) -> tuple[Place, str]:
     if "mapping values are not allowed" in problem:
         return (
             place,
-            "a `:` in a place where no key can be. Is the indentation that of the line above? Quote text with `: `.",
+            "a `:` in a place where no key can be. Does the indentation fit? Quote text with `: `.",
         )
     if "expected <block end>" in problem:
         return place, "the indentation fits no line above. Keys of one section begin in one column."
@@ -325,13 +281,3 @@ def _syntax_problem(error: MarkedYAMLError, text: str) -> tuple[Place, str]:
         f" that began in line {error.context_mark.line + 1})" if error.context_mark else ")"
     )
     return place, f"not YAML: {problem}" + (started if context else "")
-
-
-def _similar_file(path: Path) -> str:
-    try:
-        near = nearest(
-            path.name, [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
-        )
-    except OSError:
-        near = None
-    return f"Did you mean {path.with_name(near)}?" if near else "`equipoise init DATA` writes one."

@@ -1,0 +1,152 @@
+"""The sections of an experiment file that no single trial needs, and the whole file as one frozen value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, PrivateAttr, StringConstraints
+
+from search_spaces.search import SearchConfig
+from search_spaces.values import Value, nest
+from trainables.config.section import Count, NonNegative, Section, Text
+from trainables.config.tasks import METRICS_OF_TYPE
+from trainables.config.trial import TrialConfig
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class PerWorker(Section):
+    """What one data-parallel worker gets."""
+
+    cpu: Count = 1
+    """Cores, which are also its torch threads."""
+    gpu: Literal["auto"] | NonNegative = "auto"
+    """GPUs, fractions allowed. auto: 1 where the cluster has GPUs, else 0."""
+
+
+class ComputeConfig(Section):
+    """Where trials run."""
+
+    workers: Literal["auto"] | Count = "auto"
+    """Data-parallel workers per trial. auto: 1 in a search."""
+    slots: Literal["auto"] | Count = "auto"
+    """Trials at the same time. auto: as many as fit."""
+    per_worker: PerWorker = PerWorker()
+
+
+class TrackingConfig(Section):
+    """Where results are kept."""
+
+    mlflow: Text = "auto"
+    """Tracking URI. auto: $MLFLOW_TRACKING_URI, else SQLite in mlflow.db in the working directory."""
+    storage: Text = "equipoise_runs"
+    """Folder of journals and checkpoints."""
+
+
+class ExperimentSpec(TrialConfig):
+    """One experiment file: a complete trial, what is searched around it, and where it runs."""
+
+    name: Name
+    """Of the MLflow experiment, and the beginning of search ids."""
+    search: SearchConfig = SearchConfig()
+    compute: ComputeConfig = ComputeConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    _text: str = PrivateAttr("")
+    _overrides: tuple[str, ...] = PrivateAttr(())
+    _folder: Path | None = PrivateAttr(None)
+    _written: dict[str, Any] | None = PrivateAttr(None)
+
+    def read_from(self, text: str, folder: Path, overrides: tuple[str, ...]) -> Self:
+        """Remember what this spec was read from; returns itself."""
+        self._text, self._folder, self._overrides = text, folder, overrides
+        return self
+
+    @property
+    def text(self) -> str:
+        """The experiment file as it was written; empty if the spec was built in Python."""
+        return self._text
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `key=value` that changed the file, in order."""
+        return self._overrides
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the file start: its folder, or the working directory."""
+        return self._folder or Path.cwd()
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What is traded off: `search.objectives`, else every task's metric."""
+        return self.search.objectives or tuple(f"{name}.{task.metric}" for name, task in self.tasks.items())
+
+    def trial_config(self) -> TrialConfig:
+        """The trial that the file describes, before anything is searched."""
+        return self.trial_config_with({})
+
+    def trial_config_with(self, values: Mapping[str, Value]) -> TrialConfig:
+        """The trial of the file with `values` (by dotted key) in place of its own, validated again.
+
+        A mapping given for a key replaces all that stands there. Metrics that the search needs are measured.
+        Raises pydantic's `ValidationError`, or `ValueError` for a key below something that has no keys.
+        """
+        return TrialConfig.model_validate(self.trial_values(values))
+
+    def trial_values(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """What `trial_config_with` validates, as nested plain values."""
+        if self._written is None:
+            self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
+        return nest(values, onto=self._written)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its effective value, as JSON has it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def _measuring_what_is_compared(self, written: dict[str, Any]) -> dict[str, Any]:
+        """`written`, with what objectives, early stopping and selection name among the tasks' metrics."""
+        named = [*self.search.objectives, self.training.select.metric]
+        if self.search.stop_early is not None:
+            named.append(self.search.stop_early.on)
+        for name in named:
+            task, _, metric = name.partition(".")
+            if task not in self.tasks or metric == self.tasks[task].metric:
+                continue
+            if metric not in METRICS_OF_TYPE[self.tasks[task].type]:  # loss, which is always there
+                continue
+            metrics = written["tasks"][task].setdefault("metrics", [])
+            if metric not in metrics:
+                metrics.append(metric)
+        return written
+
+
+def _as_written(section: BaseModel, model: type[BaseModel]) -> dict[str, Any]:
+    """What was given to `section` without defaults, but always with what tells its kinds apart.
+
+    So that `{"training.optimizer.lr": 0.1}` merges into a file that does not mention the optimizer.
+    """
+    result: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            inner = _as_written(value, type(value))
+            if inner or name in section.model_fields_set:
+                result[name] = inner
+        elif name in section.model_fields_set or _is_tag(field.annotation):
+            result[name] = _plain(value)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _as_written(value, type(value))
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _is_tag(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
