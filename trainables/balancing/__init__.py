@@ -1,0 +1,1 @@
+"""Balancing: from task losses to one gradient."""

@@ -1,0 +1,1 @@
+"""The model: a backbone that tasks share, and their heads."""

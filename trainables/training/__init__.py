@@ -1,0 +1,1 @@
+"""Training: one config, one epoch at a time."""

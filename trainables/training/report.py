@@ -1,21 +1,21 @@
-"""What one epoch has to say."""
+"""What one epoch tells whoever started it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch of one trial."""
+    """Result of one epoch: plain numbers, equal on every worker except `seconds` and the speed."""
 
     epoch: int
-    """From 1."""
+    """1-based number of the epoch just finished."""
     metrics: dict[str, float]
-    """Validation: `<task>.<metric>`, `<task>.loss` and `score` (mean of the tasks' metrics)."""
+    """Validation: `task.metric`, `task.loss` and `score`. NaN where a metric is undefined."""
     training: dict[str, float]
-    """`<task>.train_loss`, `<task>.weight`, `<task>.labels_seen`, `lr` and `images_per_second`."""
+    """`task.train_loss`, `task.weight`, `task.labels_seen`, `lr` (of the last step), `images_per_second`."""
     seconds: float
-    """Time inside the epoch, validation included."""
+    """Wall time of the epoch, validation included."""
     best: bool
-    """Whether this is the selected epoch so far."""
+    """This is the selected epoch so far."""
     finished: bool
-    """Whether the training is over: its last epoch, or stopped early."""
+    """The last epoch is reached or training stopped early."""

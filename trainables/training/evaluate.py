@@ -1,0 +1,106 @@
+"""Validation: logits of every example exactly once, metrics on all of them together."""
+
+import logging
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainables.config.tasks import TaskConfig
+from trainables.model.multitask import MultiTaskModel
+from trainables.tasks.losses import TaskLoss
+from trainables.tasks.metrics import compute_metric
+from trainables.training.images import ImageBatches
+from trainables.training.precision import Precision
+from trainables.training.world import World
+
+EVALUATION_BATCH = 512
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def collect_logits(
+    model: MultiTaskModel, images: ImageBatches, rows: Tensor, world: World, precision: Precision
+) -> dict[str, Tensor]:
+    """Logits (M, K_t) by task of `rows` (M,) in their order, on every worker; each computes a part."""
+    start, stop = world.part(len(rows))
+    model.eval()
+    parts: dict[str, list[Tensor]] = {task: [] for task in model.tasks}
+    own = rows[start:stop] if stop > start else rows[:1]
+    for chunk in torch.split(own, EVALUATION_BATCH):
+        x = images.batch(chunk)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision.autocast):
+            outputs = model(x)
+        for task, logits in outputs.items():
+            parts[task].append(logits.to(precision.parameters))
+    bounds = world.bounds(len(rows))
+    counts = [bounds[r + 1] - bounds[r] for r in range(world.size)]
+    return {task: world.all_gather_rows(torch.cat(p)[: stop - start], counts) for task, p in parts.items()}
+
+
+class Evaluation:
+    """What is measured on one split, and the score made of it."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskConfig],
+        losses: Mapping[str, TaskLoss],
+        targets: Mapping[str, Tensor],
+        example_weights: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        metrics: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        """All mappings by task. `targets`, `example_weights` and `present` are those of the split's rows."""
+        self.tasks = tasks
+        self.losses = {task: loss.without_smoothing() for task, loss in losses.items()}
+        self.targets = targets
+        self.example_weights = example_weights
+        self.present = present
+        self.metrics = metrics
+        self._warned: set[str] = set()
+
+    def names(self) -> list[str]:
+        """Keys of what `measure` returns, in order."""
+        per_task = [f"{task}.{m}" for task in self.tasks for m in (*self.metrics[task], "loss")]
+        return [*per_task, "score"]
+
+    def measure(self, logits: Mapping[str, Tensor], world: World) -> dict[str, float]:
+        """Every metric over the whole split: computed by the first worker, told to all."""
+        values = torch.zeros(len(self.names()), dtype=torch.float64, device=world.device)
+        if world.rank == 0:
+            values = torch.tensor(self._measure(logits), dtype=torch.float64, device=world.device)
+        return dict(zip(self.names(), world.broadcast(values).tolist(), strict=True))
+
+    def _measure(self, logits: Mapping[str, Tensor]) -> list[float]:
+        values: list[float] = []
+        main: list[float] = []
+        for task, config in self.tasks.items():
+            present = self.present[task]
+            kept = logits[task][present]
+            targets = self.targets[task][present]
+            for name in self.metrics[task]:
+                value = compute_metric(name, config, kept, targets)
+                if math.isnan(value):
+                    self._warn(task, name, len(kept))
+                values.append(value)
+                if name == config.metric:
+                    main.append(value)
+            total = self.example_weights[task].sum().item()
+            loss = self.losses[task].total(kept, targets, complete=True).double().item()
+            values.append(loss / total if total > 0 else math.nan)
+        defined = [value for value in main if not math.isnan(value)]
+        values.append(sum(defined) / len(defined) if defined else math.nan)
+        return values
+
+    def _warn(self, task: str, metric: str, labels: int) -> None:
+        key = f"{task}.{metric}"
+        if key not in self._warned:
+            self._warned.add(key)
+            reason = (
+                "no validation example has its label"
+                if labels == 0
+                else "its validation labels are all alike"
+            )
+            log.warning("%s is undefined (%s): reported as nan and left out of the score", key, reason)

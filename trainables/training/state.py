@@ -1,0 +1,104 @@
+"""What is written to disk: everything an exact resume needs, and the model of the selected epoch.
+
+safetensors and JSON only: loading a file can never run code.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trainables.training.errors import TrainingError
+
+TENSORS = "state.safetensors"
+META = "state.json"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """A training after some epoch. Tensors are on the CPU; `meta` is JSON."""
+
+    tensors: dict[str, Tensor]
+    """`model/…`, `optimizer/…`, `ema/…`, `balancer/…`, `best/…`."""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The weights of the selected epoch (their moving average where one is used) and what they achieved."""
+
+    tensors: dict[str, Tensor]
+    """As `MultiTaskModel.state_dict()` names them."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """epoch, metrics, tasks with their classes, image shape, mean and std of the input normalisation."""
+
+
+def save_state(state: TrainState | ModelState, directory: Path) -> None:
+    """Write `directory` as a whole or not at all: it is written beside, flushed to disk, then renamed.
+
+    An existing `directory` is replaced.
+    """
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp"
+    unfinished.mkdir()
+    try:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+        save_file(_unshared(tensors), unfinished / TENSORS)
+        (unfinished / META).write_text(json.dumps(state.meta, indent=1), encoding="utf-8")
+        for path in (unfinished / TENSORS, unfinished / META, unfinished):
+            _flush(path)
+        if directory.exists():
+            replaced = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.old"
+            directory.rename(replaced)
+            unfinished.rename(directory)
+            shutil.rmtree(replaced)
+        else:
+            unfinished.rename(directory)
+        _flush(directory.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def load_state(directory: Path) -> TrainState:
+    """Read what `save_state` wrote."""
+    return TrainState(*_read(Path(directory)))
+
+
+def load_model_state(directory: Path) -> ModelState:
+    """Read the selected model that `save_state` wrote."""
+    return ModelState(*_read(Path(directory)))
+
+
+def _read(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        meta = json.loads((directory / META).read_text(encoding="utf-8"))
+        return load_file(directory / TENSORS), meta
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{directory} is not a readable checkpoint: {error}") from error
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share memory (tied weights) are copied: safetensors refuses them."""
+    seen: set[int] = set()
+    result: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        pointer = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if pointer in seen or tensor.storage_offset() else tensor
+        seen.add(pointer)
+    return result
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""The data-parallel workers as the trainer sees them: who am I, and how are numbers reduced."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+
+
+class World:
+    """Rank, size and device of this worker, and the few collectives that training needs.
+
+    Everything that is reduced is reduced by sum: means are formed by the caller with denominators that
+    are global as well, so that N workers compute what one worker computes.
+    """
+
+    def __init__(
+        self, rank: int, size: int, device: torch.device, shares: Sequence[float] | None = None
+    ) -> None:
+        """`shares`: relative number of examples each worker takes of every batch; equal by default."""
+        if shares is not None and (len(shares) != size or min(shares) < 0 or sum(shares) <= 0):
+            raise ValueError(f"shares must be {size} numbers that are not negative, but is {list(shares)}")
+        self.rank = rank
+        self.size = size
+        self.device = device
+        parts = list(shares) if shares is not None else [1.0] * size
+        self._ends = [0.0, *(sum(parts[: r + 1]) / sum(parts) for r in range(size))]
+
+    @classmethod
+    def single(cls, device: torch.device | str = "cpu") -> "World":
+        """One worker, no communication."""
+        return cls(0, 1, torch.device(device))
+
+    @classmethod
+    def distributed(cls, device: torch.device | str, shares: Sequence[float] | None = None) -> "World":
+        """The workers of the initialised default process group."""
+        return cls(distributed.get_rank(), distributed.get_world_size(), torch.device(device), shares)
+
+    def bounds(self, count: int) -> list[int]:
+        """`size + 1` boundaries of the contiguous parts of `count` rows: worker r has [b[r], b[r+1])."""
+        return [round(end * count) for end in self._ends]
+
+    def part(self, count: int) -> tuple[int, int]:
+        """This worker's contiguous part of `count` rows. May be empty."""
+        bounds = self.bounds(count)
+        return bounds[self.rank], bounds[self.rank + 1]
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Sum over workers, in place."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def all_reduce_sum_many(self, tensors: Sequence[Tensor]) -> None:
+        """Sum each tensor over workers, in place, by one collective per dtype."""
+        if self.size == 1:
+            return
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_dtype.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            distributed.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in group])
+            for tensor, part in zip(group, parts, strict=True):
+                tensor.copy_(part.view(tensor.shape))
+
+    def all_gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Concatenate every worker's rows in rank order; worker r brings `counts[r]` of them."""
+        if self.size == 1:
+            return rows
+        longest = max(counts)
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: rows.shape[0]] = rows
+        gathered = [torch.empty_like(padded) for _ in counts]
+        distributed.all_gather(gathered, padded)
+        return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+    def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
+        """Overwrite `tensor` by the one of worker `source`."""
+        if self.size > 1:
+            distributed.broadcast(tensor, source)
+        return tensor
+
+    def barrier(self) -> None:
+        """Wait for every worker."""
+        if self.size > 1:
+            distributed.barrier()
