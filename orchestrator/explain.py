@@ -363,7 +363,7 @@ class SchemaReader:
         return [path for path in self.known_paths() if path.rpartition(".")[2] == name]
 
     def _mapping_union(
-        self, branches: Sequence[Schema], value: dict[Any, Any], path: KeyPath
+        self, branches: Sequence[Schema], value: dict[Any, Any], path: KeyPath, default: Any
     ) -> list[Finding]:
         """Judge a mapping by the branch that was meant: by its tag, else by its keys."""
         tags = [tag for branch in branches if (tag := self._tag(branch))]
