@@ -42,3 +42,11 @@ class TrialSlot(Protocol):
     def close(self) -> None:
         """Give back processes and resources. May be called twice."""
         ...
+
+
+class WorkerLost(Exception):  # noqa: N818 - named for what happened
+    """A process of the slot died or hangs. The trial can go on from its last checkpoint with `start`."""
+
+
+class RankFailed(Exception):  # noqa: N818 - named for what happened
+    """The trainer failed on a rank with something else than a `TrainingError`. The slot is usable."""

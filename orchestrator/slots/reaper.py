@@ -1,0 +1,77 @@
+"""Removes placement groups whose creator is dead.
+
+Ray ties a placement group to its job, not to the actor that made it. A slot that is killed never aborts its
+Ray Train run: its controller and workers die with it, since they belong to it, but their reservation would
+stay for as long as the driver lives. (Ray Train's own cleaner asks the dashboard, which need not be there,
+and outlives the driver.) The cluster's own table says who made a placement group and whether it still
+lives, so nobody has to register anything. The table's public form lacks these two columns, hence the
+protocol buffer.
+"""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import ray
+from ray._private.state import state as cluster_state
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def remove_groups_of(controller_id: str) -> int:
+    """Remove the placement groups that the actor with this hexadecimal id made. Returns their number."""
+    creator = bytes.fromhex(controller_id)
+    return _remove([group for group in _present() if group.creator_actor_id == creator])
+
+
+def remove_orphans() -> int:
+    """Remove this job's placement groups whose creator is a dead actor. Returns their number."""
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
+    return _remove(
+        [
+            group
+            for group in _present()
+            if group.creator_actor_dead
+            and not group.is_detached
+            and group.creator_job_id == job
+            and any(byte != 0xFF for byte in group.creator_actor_id)  # all ones: made by the driver itself
+        ]
+    )
+
+
+class SlotReaper:
+    """A thread of the driver that calls `remove_orphans` until the `with` block ends, and once more then."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="slot-reaper", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while ray.is_initialized():
+            remove_orphans()
+            if self._stop.wait(SECONDS_BETWEEN_LOOKS):
+                break
+
+
+def _present() -> list[PlacementGroupTableData]:
+    rows = cluster_state._connect_and_get_accessor().get_placement_group_table()
+    groups = [PlacementGroupTableData.FromString(row) for row in rows]
+    return [group for group in groups if group.state != PlacementGroupTableData.REMOVED]
+
+
+def _remove(groups: list[PlacementGroupTableData]) -> int:
+    for group in groups:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+    return len(groups)
