@@ -12,6 +12,7 @@ from search_spaces.search import is_minimised
 from search_spaces.space import SearchSpace, SpaceError
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import Value, is_within, look_up
+from trainables.config.model import HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 from trainables.config.trial import TrialConfig
 
@@ -68,6 +69,7 @@ class _Checks:
         spec = self.spec
         yield from self._tasks()
         yield from self._names(spec, ())
+        yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index))
         yield from self._selection()
@@ -110,6 +112,21 @@ class _Checks:
         yield from _unknown_names(weights, list(trial.tasks), (*path, "balancing", "weights"), "task")
         if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):
             yield Finding((*path, "balancing", "weights"), "every task weighs 0, so nothing would be learned")
+
+    def _hidden_layers(self) -> Iterator[Finding]:
+        """Hidden layers of linear heads, which would be ignored."""
+        space = self.spec.search.space
+        for name, head in self.spec.model.heads.items():
+            if head.hidden and head.kind == "linear" and f"model.heads.{name}.kind" not in space:
+                path = ("model", "heads", name, "hidden")
+                yield Finding(path, "a linear head has no hidden layers. Write kind: mlp", at_key=True)
+        for key in space if isinstance(space, Mapping) else ():
+            parts = key.split(".")
+            if key.startswith("model.heads.") and len(parts) == 4 and parts[3] == "hidden":
+                head = self.spec.model.heads.get(parts[2], HeadConfig())
+                if head.kind == "linear" and f"model.heads.{parts[2]}.kind" not in space:
+                    message = f"has no effect: this head is linear. Set model.heads.{parts[2]}.kind: mlp"
+                    yield Finding(("search", "space", key), message, at_key=True)
 
     def _metric(self, name: str, path: KeyPath) -> Iterator[Finding]:
         """Whether `name` (`task.metric`, or `score`) is measured."""

@@ -47,10 +47,13 @@ class Document:
                 return self.keys[path]
         return self.values.get(path, Place(1, 1))
 
+    def where(self, place: Place) -> str:
+        """`file:line:column`, or the override."""
+        return f"-s {place.override}" if place.override else f"{self.name}:{place.line}:{place.column}"
+
     def line(self, place: Place, message: str) -> str:
         """One problem as compilers print it."""
-        where = f"-s {place.override}" if place.override else f"{self.name}:{place.line}:{place.column}"
-        return f"{where}: {message}"
+        return f"{self.where(place)}: {message}"
 
     def error(self, findings: Sequence[Finding]) -> ConfigError:
         """All problems of the file in the order in which they stand there, overrides last."""

@@ -372,8 +372,8 @@ class SchemaReader:
             words = [word for _, word in tags]
             open_branches = [branch for branch in branches if not self._tag(branch)]
             if name not in value and isinstance(default, dict) and name in default:
-                branches = [b for b in branches if (t := self._tag(b)) and t[1] == default[name]] or branches
-            elif name not in value:
+                value = {name: default[name], **value}
+            if name not in value:
                 if not open_branches:
                     message = f"the key {name} is missing: {one_of(words)} is needed"
                     return [Finding(path, message, at_key=True, missing=(name, {"enum": words}))]

@@ -32,6 +32,7 @@ class ComputeConfig(Section):
     slots: Literal["auto"] | Count = "auto"
     """Trials at the same time. auto: as many as fit."""
     per_worker: PerWorker = PerWorker()
+    """What each worker takes."""
 
 
 class TrackingConfig(Section):

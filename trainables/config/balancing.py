@@ -13,6 +13,7 @@ class StaticBalancing(Section):
 
     method: Literal["static"] = "static"
     weights: dict[TaskName, NonNegative] = Field(default_factory=dict)
+    """By task name. They need not sum to 1: twice the weights are twice the loss."""
 
 
 BalancingConfig = StaticBalancing

@@ -11,7 +11,9 @@ class SplitFractions(Section):
     """Seeded split by fractions, stratified over all tasks."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """What models learn from."""
     val: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What epochs and trials are compared by."""
     test: Fraction = 0.1
     """May be 0: then there is no test split."""
     group: Text | None = None
@@ -21,7 +23,9 @@ class SplitFractions(Section):
     def _sums_to_one(self) -> Self:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + val + test must be 1, but {self.train} + {self.val} + {self.test} = {total:g}")
+            raise ValueError(
+                f"train + val + test must be 1, not {self.train} + {self.val} + {self.test} = {total:g}"
+            )
         return self
 
 
@@ -29,15 +33,17 @@ class SplitColumn(Section):
     """Split named by a column with the values train, val and (optionally) test."""
 
     column: Text
+    """Of the table."""
 
 
 class Augmentation(Section):
     """One batched augmentation of the training images, drawn per example."""
 
     name: Literal["crop", "flip", "rotate", "brightness", "contrast", "erase"]
+    """What is done; each example draws its own amount."""
     amount: Positive | None = None
-    """crop: shift, fraction of the side (0.125). rotate: degrees (10). brightness, contrast: ± fraction (0.2).
-    erase: largest area, fraction (0.2). flip: takes none."""
+    """crop: shift, as a fraction of the side (default 0.125). rotate: degrees (10). brightness, contrast:
+    ± fraction (0.2). erase: largest area, as a fraction (0.2). flip: takes none."""
     p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Probability per example. Default 1, and 0.5 for flip and erase."""
 
@@ -46,15 +52,16 @@ class DataConfig(Section):
     """Images, their labels and their splits."""
 
     source: Text | dict[Text, Text]
-    """`.csv` or `.parquet` table, a class-per-folder tree, `{column: tree}` for several trees joined by file name,
-    `builtin:digits-pair`, `idx:DIR` or `torchvision:NAME`."""
+    """`.csv` or `.parquet` table, a class-per-folder tree, `{column: tree}` for several trees joined by file
+    name, `builtin:digits-pair`, `idx:DIR` or `torchvision:NAME`."""
     image: Text = "path"
     """Table column with paths, URIs or encoded image bytes."""
     root: Text | None = None
     """Folder that relative paths start from and may not leave. Default: the folder of the table.
     For `torchvision:` the folder that holds the downloaded files."""
     split: SplitFractions | SplitColumn | None = None
-    """Default: the source's own split where it has one (validation drawn from its training part), else 0.8/0.1/0.1."""
+    """Default: the source's own split where it has one (validation drawn from its training part), else
+    0.8/0.1/0.1."""
     keep: dict[Text, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
     """`{column: [values]}`: only rows with one of these values, e.g. a subset of a dataset's classes."""
     missing: tuple[str | int | float, ...] = ("", "NA")
@@ -64,7 +71,7 @@ class DataConfig(Section):
     channels: Literal[1, 3] | None = None
     """1 (grey) or 3 (RGB). Default: 1 if every image is grey, else 3."""
     augment: Literal["none", "light", "strong"] | tuple[Augmentation, ...] = "none"
-    """`light`: crop, brightness, contrast. `strong`: also flip, rotate and erase. Or a list of augmentations."""
+    """Of training images. `light`: crop, brightness, contrast. `strong`: also flip, rotate and erase. Or a list."""
     unreadable: Literal["error", "drop"] = "error"
     """What to do with images that cannot be decoded. Dropped ones are counted per split."""
     max_pixels: Count = 64_000_000

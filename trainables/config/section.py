@@ -11,7 +11,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     default_kinds: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Of each field of several kinds with a default: the key that tells them apart, and the default's kind."""
+    """Of fields with several kinds and a default: the key that tells kinds apart, and the default's value."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import Field, StringConstraints
 
 from trainables.config.section import Positive, Probability, Section, Text
 
@@ -38,8 +38,11 @@ class MulticlassTask(_TaskBase):
     classes: tuple[Label, ...] | None = Field(default=None, min_length=2)
     """Default: the values found in the training split, sorted."""
     metric: Metric = "accuracy"
+    """What stands for the task in `score` and in the default objectives."""
     label_smoothing: Probability = 0.0
+    """Share of the target that is spread evenly over all classes."""
     class_weights: Literal["balanced"] | dict[Text, Positive] | None = None
+    """Factors of the loss by class. balanced: inversely proportional to how often a class occurs."""
 
 
 class BinaryTask(_TaskBase):
@@ -49,8 +52,11 @@ class BinaryTask(_TaskBase):
     positive: Label | None = None
     """The value that means yes; every other one means no. Default: the greater of the two values found."""
     metric: Metric = "accuracy"
+    """What stands for the task in `score` and in the default objectives."""
     label_smoothing: Probability = 0.0
+    """Targets become smoothing/2 and 1 - smoothing/2."""
     positive_weight: Literal["balanced"] | Positive | None = None
+    """Factor of the loss of positive examples. balanced: negatives per positive in the training split."""
 
 
 class MultilabelTask(_TaskBase):
@@ -62,7 +68,9 @@ class MultilabelTask(_TaskBase):
     classes: tuple[Label, ...] | None = Field(default=None, min_length=1)
     """Default: the tags found in the training split, sorted."""
     metric: Metric = "f1"
+    """What stands for the task in `score` and in the default objectives."""
     label_smoothing: Probability = 0.0
+    """Targets become smoothing/2 and 1 - smoothing/2."""
 
 
 TaskConfig = Annotated[MulticlassTask | BinaryTask | MultilabelTask, Field(discriminator="type")]

@@ -8,28 +8,46 @@ from trainables.config.section import Bool, Count, Fraction, NonNegative, Positi
 
 
 class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
+
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
+    """Learning rate; the schedule scales it."""
     weight_decay: NonNegative = 0.01
+    """Decoupled from the gradient."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
+    """Decay of the averages of gradients and of their squares."""
 
 
 class Adam(Section):
+    """Adam (Kingma & Ba, ICLR 2015)."""
+
     name: Literal["adam"] = "adam"
     lr: Positive = 1e-3
+    """Learning rate; the schedule scales it."""
     weight_decay: NonNegative = 0.0
+    """Added to the gradient (L2)."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
+    """Decay of the averages of gradients and of their squares."""
 
 
 class SGD(Section):
+    """Stochastic gradient descent with momentum."""
+
     name: Literal["sgd"] = "sgd"
     lr: Positive = 0.1
+    """Learning rate; the schedule scales it."""
     momentum: Probability = 0.9
+    """Share of the last step that is kept."""
     weight_decay: NonNegative = 0.0
+    """Added to the gradient (L2)."""
     nesterov: Bool = False
+    """Nesterov's momentum."""
 
 
 class Constant(Section):
+    """The same learning rate throughout."""
+
     name: Literal["constant"] = "constant"
     warmup: Fraction = 0.0
     """Fraction of all steps over which the learning rate rises linearly."""
@@ -40,7 +58,9 @@ class Cosine(Section):
 
     name: Literal["cosine"] = "cosine"
     warmup: Fraction = 0.0
+    """Fraction of all steps over which the learning rate rises linearly."""
     floor: Fraction = 0.0
+    """What remains of lr at the end, as a fraction."""
 
 
 class Step(Section):
@@ -48,15 +68,18 @@ class Step(Section):
 
     name: Literal["step"] = "step"
     warmup: Fraction = 0.0
+    """Fraction of all steps over which the learning rate rises linearly."""
     every: Count = 10
     """Epochs between two reductions."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of each reduction."""
 
 
 class EarlyStop(Section):
     """Ends a training whose selected metric has not improved for `patience` epochs."""
 
     patience: Count
+    """Epochs without improvement."""
 
 
 class Select(Section):
@@ -65,6 +88,7 @@ class Select(Section):
     metric: Text = "score"
     """`score` (mean of the tasks' metrics), `<task>.<metric>` or `<task>.loss`."""
     mode: Literal["max", "min"] = "max"
+    """max: more is better; min for losses and ece."""
 
 
 OptimizerConfig = Annotated[AdamW | Adam | SGD, Field(discriminator="name")]
@@ -75,15 +99,20 @@ class TrainingConfig(Section):
     """How one trial is trained."""
 
     epochs: Count = 10
+    """Passes over the training split."""
     batch_size: Count = 256
     """Examples per step over all workers."""
     optimizer: OptimizerConfig = AdamW()
+    """What turns gradients into steps."""
     schedule: ScheduleConfig = Constant()
+    """How the learning rate changes."""
     clip_norm: Positive | None = None
     """Largest global gradient norm."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is evaluated and kept."""
     early_stop: EarlyStop | None = None
+    """Ends a training that no longer improves; null: all epochs are run."""
     precision: Literal["auto", "fp32", "bf16", "fp64"] = "auto"
     """auto: bf16 with channels_last where the hardware multiplies bf16 natively, else fp32."""
     select: Select = Select()
+    """Which epoch counts."""

@@ -15,6 +15,7 @@ class TrialConfig(Section):
     """The sections that determine one training run."""
 
     seed: NonNegativeInt = 0
+    """Of everything random: splits, weights, augmentation, proposals. Equal seeds give equal results."""
     data: DataConfig
     tasks: TaskConfigs
     model: ModelConfig = ModelConfig()

@@ -1,0 +1,323 @@
+"""`equipoise check`: everything about an experiment that can be known without training."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.document import apply_override, read_document
+from orchestrator.explain import Finding
+from orchestrator.spec import ExperimentSpec, load_spec
+from search_spaces.domains import Simplex
+from search_spaces.space import SearchSpace
+
+Severity = Literal["error", "warning", "note"]
+Part = Literal["config", "data", "model"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to know before training.
+
+    Attributes:
+        severity: an error stops `train` and `search`; a warning is probably not meant; a note is a remark.
+        part: what it is about.
+        message: what is the matter.
+        hint: what to do; may be empty.
+        key: the config key concerned, if any.
+        place: `file:line:column` where that key is written, if it is.
+    """
+
+    severity: Severity
+    part: Part
+    message: str
+    hint: str = ""
+    key: str | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """One task: its classes, and how many examples have a label or lack one, by split."""
+
+    type: str
+    classes: tuple[str, ...]
+    labelled: dict[str, int]
+    missing: dict[str, int]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        name: of the experiment.
+        config_only: whether the data and the model were left alone.
+        problems: in order of severity.
+        examples: by split; empty if the data could not be prepared.
+        tasks: by name; empty likewise.
+        image_shape: (channels, height, width), if known.
+        parameters: of the model as the file describes it, if it could be built.
+        searched: config keys that are searched.
+        seconds: that the check took.
+    """
+
+    name: str
+    config_only: bool
+    problems: tuple[Problem, ...] = ()
+    examples: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, TaskCounts] = field(default_factory=dict)
+    image_shape: tuple[int, int, int] | None = None
+    parameters: int | None = None
+    searched: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """What stops `train` and `search`."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def exit_code(self) -> int:
+        """0: nothing stands in the way; 3: the data does; 2: the file or the model does."""
+        if any(problem.part == "data" for problem in self.errors):
+            return 3
+        return 2 if self.errors else 0
+
+
+def check_experiment(
+    config: Path | str, overrides: Sequence[str] = (), *, config_only: bool = False
+) -> CheckReport:
+    """Load an experiment file and check it, its data and its model.
+
+    Raises `ConfigError` for a file that contradicts itself; whatever is found later is in the report.
+    """
+    return check_spec(load_spec(config, overrides), config_only=config_only, name=str(config))
+
+
+def check_spec(spec: ExperimentSpec, *, config_only: bool = False, name: str = "") -> CheckReport:
+    """Check a spec that is already loaded. `name`: the file's, for messages."""
+    began = time.monotonic()
+    space = SearchSpace.from_config(
+        spec.search.space, tasks=list(spec.tasks), fixed=spec.trial_config().model_dump(mode="json")
+    )
+    problems = [*_remarks(spec, space)]
+    report = CheckReport(spec.name, config_only, searched=tuple(space.domains))
+    if not config_only:
+        report, found = _with_data(report, spec)
+        problems += found
+    order = {"error": 0, "warning": 1, "note": 2}
+    placed = [_placed(problem, spec, name) for problem in problems]
+    return dataclasses.replace(
+        report,
+        problems=tuple(sorted(placed, key=lambda problem: order[problem.severity])),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _remarks(spec: ExperimentSpec, space: SearchSpace) -> Iterable[Problem]:
+    """What is allowed but probably not meant."""
+    for key, domain in space.domains.items():
+        if isinstance(domain, Simplex):
+            left_out = [task for task in spec.tasks if task not in domain.names]
+            if left_out:
+                yield Problem(
+                    "warning",
+                    "config",
+                    f"the simplex leaves out {', '.join(left_out)}, whose weight is not searched.",
+                    "Name all tasks, or none of them.",
+                    f"search.space.{key}",
+                )
+    if spec.search.sampler == "grid" and space.domains:
+        points = len(space.grid_points())
+        if points > spec.search.trials:
+            yield Problem(
+                "warning",
+                "config",
+                f"the grid has {points} points, of which only the first {spec.search.trials} are run.",
+                f"Write trials: {points}.",
+                "search.trials",
+            )
+    stop = spec.search.stop_early
+    if (
+        stop is not None
+        and stop.min_epochs == spec.training.epochs
+        and "training.epochs" not in space.domains
+    ):
+        yield Problem(
+            "warning",
+            "config",
+            "no trial can be stopped early: the first decision comes at the last epoch.",
+            "",
+            "search.stop_early.min_epochs",
+        )
+    if not space.domains:
+        yield Problem(
+            "note", "config", "nothing is searched: `equipoise train` suits this file", "", "search"
+        )
+
+
+def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, list[Problem]]:
+    """`report` with what the data holds, and the problems of data and model."""
+    from trainables.data.errors import DataError
+    from trainables.data.prepare import prepare_data
+
+    try:
+        data = prepare_data(spec.data, spec.tasks, seed=spec.seed, base=spec.folder)
+    except DataError as error:
+        return report, [Problem("error", "data", error.message, error.hint, error.key)]
+    problems = [
+        Problem(
+            "warning",
+            "data",
+            f"{count} unreadable images of the {split} split are left out",
+            "",
+            "data.unreadable",
+        )
+        for split, count in data.dropped.items()
+        if count
+    ]
+    tasks = {
+        name: TaskCounts(
+            spec.tasks[name].type,
+            data.classes[name],
+            {split: int(labels.present[rows].sum()) for split, rows in data.splits.items()},
+            {split: int((~labels.present[rows]).sum()) for split, rows in data.splits.items()},
+        )
+        for name, labels in data.labels.items()
+    }
+    _, channels, height, width = data.images.shape
+    parameters, found = _build_model(spec, (channels, height, width), data.classes)
+    report = dataclasses.replace(
+        report,
+        examples={split: len(rows) for split, rows in data.splits.items()},
+        tasks=tasks,
+        image_shape=(channels, height, width),
+        parameters=parameters,
+    )
+    return report, problems + found
+
+
+def _build_model(
+    spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
+) -> tuple[int | None, list[Problem]]:
+    """Build the file's model and run two blank images through it: parameters and problems."""
+    import torch
+
+    from trainables.model.errors import ModelError
+    from trainables.model.multitask import build_model
+
+    channels, height, width = shape
+    outputs = {
+        name: 1 if spec.tasks[name].type == "binary" else len(names) for name, names in classes.items()
+    }
+    try:
+        model = build_model(
+            spec.model, channels=channels, image_size=(height, width), outputs=outputs, seed=spec.seed
+        )
+        model.eval()
+        with torch.inference_mode():
+            logits = model(torch.zeros(2, channels, height, width))
+    except ModelError as error:
+        return None, [Problem("error", "model", error.message, error.hint or "", error.key or "model")]
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+    ) as error:  # a backbone of the user's, or images too small for one
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = f"images of {channels}×{height}×{width} do not pass through the model: {first}"
+        return None, [Problem("error", "model", message, "Try a larger data.image_size.", "model.backbone")]
+    problems = [
+        Problem(
+            "error",
+            "model",
+            f"the head of {task} gives {tuple(logits[task].shape)} for two images, not (2, {count})",
+        )
+        for task, count in outputs.items()
+        if tuple(logits[task].shape) != (2, count)
+    ]
+    return sum(parameter.numel() for parameter in model.parameters()), problems
+
+
+def _placed(problem: Problem, spec: ExperimentSpec, name: str) -> Problem:
+    """`problem` with the place in the file where its key is written."""
+    if problem.key is None or not spec.text:
+        return problem
+    document = read_document(spec.text, name or "experiment")
+    for override in spec.overrides:
+        apply_override(document, override)
+    path: list[Any] = []
+    inner: Any = document.data
+    rest = problem.key
+    while rest and isinstance(inner, dict):
+        step = next(
+            (k for k in sorted(map(str, inner), key=len, reverse=True) if f"{rest}.".startswith(f"{k}.")),
+            None,
+        )
+        if step is None:
+            break
+        path.append(step)
+        inner, rest = inner[step], rest[len(step) + 1 :]
+    if not path:
+        return problem
+    return dataclasses.replace(problem, place=document.where(document.place(Finding(tuple(path), ""))))
+
+
+def print_report(report: CheckReport, *, as_json: bool = False) -> None:
+    """Print a report: a table and its problems, or one line of JSON."""
+    if as_json:
+        event = {"event": "check_finished", "exit_code": report.exit_code, **dataclasses.asdict(report)}
+        sys.stdout.write(json.dumps(event) + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if report.tasks:
+        console.print(_table(report))
+    for problem in report.problems:
+        style = {"error": "bold red", "warning": "yellow", "note": "dim"}[problem.severity]
+        console.print(f"{problem.severity}: ", style=style, end="", markup=False)
+        about = f"{problem.key}: " if problem.key else ""
+        where = f"{problem.place}: " if problem.place else ""
+        console.print(f"{where}{about}{problem.message} {problem.hint}".rstrip(), markup=False)
+    console.print(_summary(report), markup=False)
+
+
+def _table(report: CheckReport) -> Any:
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    table.add_column("task")
+    table.add_column("type")
+    table.add_column("classes", justify="right")
+    for split in report.examples:
+        table.add_column(split, justify="right")
+    any_missing = any(any(task.missing.values()) for task in report.tasks.values())
+    if any_missing:
+        table.add_column("no label", justify="right")
+    for name, task in report.tasks.items():
+        row = [name, task.type, str(len(task.classes))]
+        row += [f"{task.labelled[split]:,}" for split in report.examples]
+        if any_missing:
+            row.append(f"{sum(task.missing.values()):,}")
+        table.add_row(*row)
+    row = ["images", "×".join(str(side) for side in report.image_shape or ()), ""]
+    table.add_row(*row, *(f"{count:,}" for count in report.examples.values()), style="dim")
+    return table
+
+
+def _summary(report: CheckReport) -> str:
+    if report.errors:
+        return f"{report.name}: {len(report.errors)} error{'s' if len(report.errors) > 1 else ''}"
+    known = []
+    if report.parameters is not None:
+        known.append(f"the model has {report.parameters:,} parameters")
+    if report.searched:
+        known.append(f"{len(report.searched)} keys are searched")
+    what = "the file says nothing against itself" if report.config_only else "ready to train"
+    return f"{report.name}: {what}" + (f" ({', '.join(known)})" if known else "")

@@ -1,0 +1,180 @@
+"""The JSON Schema of experiment files, for editors, and the reference page made from it.
+
+`python -m orchestrator.schema --markdown docs/experiment-files.md` renews the reference on that page.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.explain import Schema, SchemaReader, one_of
+from orchestrator.sections import ExperimentSpec
+
+ORDER = ("name", "seed", "data", "tasks", "model", "balancing", "training", "search", "compute", "tracking")
+"""The sections as people write them."""
+MARK = "<!-- Made by `python -m orchestrator.schema --markdown docs/experiment-files.md` from here on -->"
+"""Ends the part of the page that is written by hand."""
+SHORT_FORMS = {"ModelConfig": {"backbone": "name"}}
+"""Keys that also take text, which stands for this key of their mapping."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of an experiment file.
+
+    Editors use it through a first line such as `# yaml-language-server: $schema=experiment.schema.json`.
+    """
+    schema = ExperimentSpec.model_json_schema()
+    properties = schema["properties"]
+    schema["properties"] = {key: properties[key] for key in ORDER}
+    for model, keys in SHORT_FORMS.items():
+        for key, inner in keys.items():
+            branches = schema["$defs"][model]["properties"][key]["anyOf"]
+            if not any(branch.get("type") == "string" for branch in branches):
+                branches.insert(0, {"type": "string", "description": f"Short for {{{inner}: …}}."})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Equipoise experiment",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def markdown() -> str:
+    """The reference of every key: type, default, meaning."""
+    reader = SchemaReader(json_schema())
+    lines: list[str] = []
+    plain = {key: schema for key, schema in reader.root["properties"].items() if key in ("name", "seed")}
+    lines += ["## `name` and `seed`", "", *_table(reader, plain, ["name"])]
+    for section in ORDER:
+        if section in plain:
+            continue
+        schema = reader.root["properties"][section]
+        lines += ["", f"## `{section}`"]
+        for heading, model in _models(reader, schema, section):
+            if heading != section:
+                lines += ["", f"### `{heading}`"]
+            about = _one_line(model.get("description", "").split("\n\n")[0])
+            lines += ["", *([about, ""] if about else [])]
+            lines += _table(reader, model["properties"], model.get("required", ()))
+    return "\n".join(lines) + "\n"
+
+
+def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    """The mapping at `path`, one per kind, and the mappings inside of it, each with its heading."""
+    branches = [branch for branch in reader.branches(schema) if branch.get("type") != "null"]
+    for branch in branches:
+        if branch.get("type") == "array" and isinstance(branch.get("items"), Mapping):
+            yield from _models(reader, branch["items"], f"{path}[]")
+        if branch.get("type") != "object":
+            continue
+        if "properties" not in branch:
+            further = reader.free_keys(branch)[1]
+            if further:
+                yield from _models(reader, further, f"{path}.<{_placeholder(path)}>")
+            continue
+        yield path + (f": {_kind(reader, branch)}" if len(branches) > 1 else ""), branch
+        for key, inner in branch["properties"].items():
+            yield from _models(reader, inner, f"{path}.{key}")
+
+
+def _placeholder(path: str) -> str:
+    return {"search.space": "key", "model.heads": "task or default"}.get(path, "task")
+
+
+def _kind(reader: SchemaReader, branch: Schema) -> str:
+    """What tells this kind from the others: the value of its tag, else its first required key."""
+    for inner in branch["properties"].values():
+        if isinstance(constant := reader.resolve(inner).get("const"), str):
+            return constant
+    return str(next(iter(branch.get("required") or branch["properties"])))
+
+
+def _table(reader: SchemaReader, properties: Mapping[str, Schema], required: Sequence[str]) -> list[str]:
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    rows = sorted(properties.items(), key=lambda row: _rank(reader, *row, required))
+    for key, schema in rows:
+        kind = _cell(_type(reader, schema))
+        default = "*required*" if key in required else _default(reader, schema)
+        about = _one_line(schema.get("description") or "")
+        lines.append(f"| `{key}` | {kind} | {_cell(default)} | {_cell(about)} |")
+    return lines
+
+
+def _rank(reader: SchemaReader, key: str, schema: Schema, required: Sequence[str]) -> int:
+    """What tells the kinds apart comes first, then what must be there; `when` comes last."""
+    if "const" in reader.resolve(schema):
+        return 0
+    return 1 if key in required else 3 if key == "when" else 2
+
+
+def _type(reader: SchemaReader, schema: Schema) -> str:
+    """What a key holds; mappings have tables of their own."""
+    branches = reader.branches(schema)
+    parts: list[str] = []
+    kinds: list[str] = []
+    for branch in branches:
+        if "properties" in branch:
+            kinds.append(_kind(reader, branch))
+        elif branch.get("type") == "object":
+            inner = reader.free_keys(branch)[1]
+            parts.append(f"mapping of names to {_type(reader, inner)}" if inner else "mapping")
+        elif branch.get("type") == "array" and isinstance(branch.get("items"), Mapping):
+            parts.append(f"list of {_type(reader, branch['items'])}")
+        else:
+            words = reader.describe(branch)
+            if not ("enum" in branch or "const" in branch) or len(branches) == 1:
+                words = words.removeprefix("a ")
+            parts.append("null" if branch.get("type") == "null" else words)
+    if {"text", "whole number", "number", "true or false"} <= set(parts):
+        parts = [part for part in parts if part not in ("text", "whole number", "number", "true or false")]
+        parts.insert(0, "text, number or true/false")
+    if "number" in parts and "whole number" in parts:
+        parts.remove("whole number")
+    if kinds:
+        parts.append("mapping (below)" if len(kinds) == 1 else f"mapping (below: {one_of(kinds)})")
+    return one_of(dict.fromkeys(parts)) if parts else "any value"
+
+
+def _default(reader: SchemaReader, schema: Schema) -> str:
+    if "default" not in schema:
+        return "`{}`" if reader.resolve(schema).get("type") == "object" else ""
+    default = schema["default"]
+    if isinstance(default, Mapping) and default:
+        tag = next((default[key] for key in ("name", "method", "kind") if key in default), None)
+        return f"`{tag}`" if tag else "its defaults"
+    return (
+        f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`" if default else '`""`'
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def write_page(page: Path) -> str:
+    """The text of the page at `page` with its generated part renewed."""
+    written, mark, _ = page.read_text("utf-8").partition(MARK)
+    if not mark:
+        raise ValueError(f"{page} has no line {MARK}")
+    return f"{written}{MARK}\n\n{markdown()}"
+
+
+def main() -> None:
+    """Print the JSON Schema, or renew the reference page."""
+    parser = argparse.ArgumentParser(prog="python -m orchestrator.schema", description=main.__doc__)
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="renew the generated part of this page")
+    page: Path | None = parser.parse_args().markdown
+    if page is None:
+        sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    else:
+        page.write_text(write_page(page), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
