@@ -1,9 +1,12 @@
 """The `model` section: the backbone, its weights and the heads."""
 
-from typing import Literal
+import difflib
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.section import Count, Probability, Section, Text
 
 
@@ -36,8 +39,45 @@ class NamedBackbone(Section):
     """A torchvision classifier (`resnet18`) or your own (`my_pkg.nets:build`), with its keyword arguments."""
 
     name: Text
+    """Your own is called as `build(channels=…, image_size=(height, width), **arguments)` and returns an
+    nn.Module that turns (B, C, H, W) images into (B, F) features."""
     arguments: dict[Text, str | int | float | bool | None] = Field(default_factory=dict)
     """Passed to the builder."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if ":" in self.name:
+            if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", self.name):
+                raise ValueError(f"{self.name!r} is no function; write it as package.module:function")
+            given = {"channels", "image_size"}
+        elif self.name in TORCHVISION_BACKBONES:
+            given = {"weights", "num_classes"}
+        else:
+            known = (*OWN_BACKBONES, *TORCHVISION_BACKBONES)
+            near = difflib.get_close_matches(self.name.lower(), known, 1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"unknown backbone {self.name!r}; {guess}Known are {', '.join(OWN_BACKBONES)}, torchvision's "
+                "classifiers (resnet18, efficientnet_b0, …) and your own as package.module:function"
+            )
+        if taken := sorted(given & self.arguments.keys()):
+            cure = "; the weights to start from are `model.weights`" if "weights" in taken else ""
+            raise ValueError(f"arguments: {', '.join(taken)} is not yours to set{cure}")
+        return self
+
+
+OWN_BACKBONES = ("small_cnn", "lenet", "small_resnet")
+
+
+def _meant_backbone(value: Any) -> str:
+    """Which kind of backbone a value means; without a name, small_cnn (as `model.backbone` has by default)."""
+    name = value.get("name", "small_cnn") if isinstance(value, dict) else getattr(value, "name", None)
+    return name if name in OWN_BACKBONES else "named"
+
+
+def _name_alone(value: Any) -> Any:
+    """`backbone: resnet18` is `backbone: {name: resnet18}`."""
+    return {"name": value} if isinstance(value, str) else value
 
 
 class HeadConfig(Section):
@@ -50,7 +90,18 @@ class HeadConfig(Section):
     """Before every linear layer of the head."""
 
 
-BackboneConfig = SmallCNN | LeNet | SmallImageResNet | NamedBackbone
+_AnyBackbone = (
+    Annotated[SmallCNN, Tag("small_cnn")]
+    | Annotated[LeNet, Tag("lenet")]
+    | Annotated[SmallImageResNet, Tag("small_resnet")]
+    | Annotated[NamedBackbone, Tag("named")]
+)
+BackboneConfig = Annotated[
+    Annotated[_AnyBackbone, Discriminator(_meant_backbone)],
+    BeforeValidator(
+        _name_alone, json_schema_input_type=Text | SmallCNN | LeNet | SmallImageResNet | NamedBackbone
+    ),
+]
 
 
 class ModelConfig(Section):
