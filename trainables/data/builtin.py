@@ -1,8 +1,8 @@
 """`builtin:digits-pair`: a small two-task dataset made from scikit-learn's bundled handwritten digits.
 
-Two digits (8×8, values 0 to 16) lie on a 12×12 canvas, one at the top left, one at the bottom right, and where
-they overlap the brighter pixel shows. The tasks, columns `left` and `right`, have ten classes each and compete for a
-narrow shared layer.
+Two digits (8×8, values 0 to 16) lie on a 12×12 canvas, one at the top left, one at the bottom right, and
+where they overlap the brighter pixel shows. The tasks, columns `left` and `right`, have ten classes each and
+compete for a narrow shared layer.
 """
 
 import gzip
@@ -44,7 +44,7 @@ def read_builtin(name: str) -> Rows:
         name="builtin:digits-pair",
         ids=ids,
         images=ArrayImages(lambda: images, np.arange(len(ids)), (file,), "digits-pair 1"),
-        columns={"left": left, "right": right},
+        columns={"left": lambda: left, "right": lambda: right},
         split=split,
         watched=(file,),
     )

@@ -47,15 +47,15 @@ def digest_of(*parts: bytes | str) -> str:
 def stamp(paths: Iterable[Path | str], before: int | None = None) -> tuple[str, bool]:
     """Digest of sizes and times of files and folders, and whether it can be trusted.
 
-    It can if nothing changed after the time `before` (ns, default now), when reading them began, nor so shortly
-    earlier that a further change might have left the same time.
+    It can if nothing changed after the time `before` (ns, default now), when reading them began, nor so
+    shortly earlier that a further change might have left the same time.
     """
     before = time.time_ns() if before is None else before
     total = hashlib.blake2b(digest_size=16)
     newest = 0
     for path in paths:
         try:
-            found = os.stat(path)  # noqa: PTH116: a Path costs three times as much, for every image
+            found = os.stat(path)  # noqa: PTH116 (half the time of Path.stat, for every image)
         except OSError:
             total.update(b"-")
             continue
@@ -134,7 +134,7 @@ class Cache:
             yield
 
     def add_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
-        """Make the folder `name` with what `fill` writes into it, all or nothing. The caller holds its lock."""
+        """Make the folder `name` of what `fill` writes, all or nothing. The caller holds its lock."""
         final = self.root / name
         beside = final.with_name(f".{final.name}")
         with writing(self.root):

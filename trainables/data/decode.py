@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 512
 """Images that are in memory at a time."""
+
+NETWORK_THREADS = 16
+"""Threads that read images from elsewhere."""
 
 VERSION = "1"
 """Of the decoding; part of every key."""
@@ -71,7 +74,7 @@ def decode_all(
     Raises:
         DataError: images of several sizes without `data.image_size`, none readable, or no space.
     """
-    asked = json.dumps([VERSION, wanted.size, wanted.channels, wanted.max_pixels, _selection(images)])
+    asked = json.dumps([VERSION, wanted.size, wanted.channels, wanted.max_pixels, images.selection])
     stamped, trusted = stamp(images.files)
     source = digest_of("stat", asked, stamped, *(str(path) for path in images.files))
     known = cache.read_text(f"sources/{source}")
@@ -84,19 +87,12 @@ def decode_all(
                 cache.add_folder(
                     f"images/{key}", lambda folder: _fill(folder, cache, images, wanted, progress)
                 )
-                found = _load(cache.root / "images" / key)
+                found = _load(cache.root / "images" / key, just_made=True)
     if found is None:
         raise DataError(f"The cache {cache.root} does not keep what is written to it.", "", "data.cache")
     if trusted:
         cache.write_text(f"sources/{source}", key)
     return found
-
-
-def _selection(images: ArrayImages | EncodedImages) -> str:
-    """Which pixels are wanted, besides the contents of the files."""
-    if isinstance(images, ArrayImages):
-        return f"{images.name} {digest_of(images.rows.astype('<i8').tobytes())}"
-    return f"encoded {len(images)} {digest_of(*images.identity)}"
 
 
 def _content(files: tuple[Path, ...]) -> str:
@@ -111,9 +107,11 @@ def _file_digest(path: Path) -> bytes:
         return b"-"  # unreadable: said when it is decoded
 
 
-def _load(folder: Path) -> DecodedImages | None:
+def _load(folder: Path, just_made: bool = False) -> DecodedImages | None:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        if meta["retry"] and not just_made:
+            return None
         return DecodedImages(
             directory=folder,
             shape=tuple(meta["shape"]),
@@ -165,7 +163,9 @@ def _fill(
             np.save(folder / "checks.npy", np.concatenate(checks))
             np.save(folder / "sums.npy", np.concatenate(sums))
             np.save(folder / "squares.npy", np.concatenate(squares))
-            meta = {"shape": [len(images), *shape], "unreadable": unreadable}
+            # What a network did not deliver today it may deliver tomorrow.
+            retry = bool(unreadable) and isinstance(images, EncodedImages) and images.waits
+            meta = {"shape": [len(images), *shape], "unreadable": unreadable, "retry": retry}
             (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
     finally:
         if stream is not None:
@@ -219,7 +219,7 @@ def _decoded_chunks(
             items = images.items[first : first + CHUNK]
             pixels = np.zeros((len(items), channels, *size), dtype=np.uint8)
             failed: dict[int, str] = {}
-            for row, result in enumerate(_in_threads(decode, items)):
+            for row, result in enumerate(_in_threads(decode, items, images.waits)):
                 if isinstance(result, str):
                     failed[row] = result
                 else:
@@ -256,20 +256,20 @@ def _settle(images: EncodedImages, wanted: Wanted) -> tuple[tuple[int, int], int
 
 
 def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int) -> Any:
-    from trainables.data.images import UnreadableImage, read_header
+    from trainables.data.images import UnreadableImageError, read_header
 
     try:
         return read_header(read(item), max_pixels)
-    except (UnreadableImage, OSError) as error:
+    except (UnreadableImageError, OSError) as error:
         return _reason(error)
 
 
 def _decode(item: Any, read: Callable[[Any], bytes], transform: Any) -> Any:
-    from trainables.data.images import UnreadableImage, decode_image
+    from trainables.data.images import UnreadableImageError, decode_image
 
     try:
         return decode_image(read(item), transform)
-    except (UnreadableImage, OSError) as error:
+    except (UnreadableImageError, OSError) as error:
         return _reason(error)
 
 
@@ -279,16 +279,14 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _in_threads(work: Callable[[Item], Result], items: Any) -> list[Result]:
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], waits: bool = False) -> list[Result]:
     """`work` on every item, in order. Pillow and the disk let other threads run meanwhile."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    threads = NETWORK_THREADS if waits else cores
     size = max(1, min(32, len(items) // threads))
     batches = [items[first : first + size] for first in range(0, len(items), size)]
     if threads == 1 or len(batches) < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return [
-            result
-            for batch in pool.map(lambda batch: [work(item) for item in batch], batches)
-            for result in batch
-        ]
+        done = pool.map(lambda batch: [work(item) for item in batch], batches)
+        return [result for batch in done for result in batch]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 """What is read. Formats that run other programs (EPS) or that nobody photographs in stay out."""
@@ -17,7 +17,7 @@ PILLOW_LIMIT = 178_956_970
 """Pixels above which Pillow itself refuses an image."""
 
 
-class UnreadableImage(Exception):
+class UnreadableImageError(Exception):
     """Why an image cannot be used."""
 
 
@@ -60,7 +60,7 @@ def read_header(encoded: bytes, max_pixels: int) -> Header:
     """Size and greyness without decoding.
 
     Raises:
-        UnreadableImage: not an image, or too large.
+        UnreadableImageError: not an image, or too large.
     """
     with _opened(encoded, max_pixels) as image:
         width, height = image.size
@@ -73,7 +73,7 @@ def decode_image(encoded: bytes, transform: Transform) -> NDArray[np.uint8]:
     """Decode, turn upright, lay on white, convert, and bring to size: uint8 (C, H, W).
 
     Raises:
-        UnreadableImage: not an image, damaged, truncated, or too large.
+        UnreadableImageError: not an image, damaged, truncated, or too large.
     """
     if transform.channels is None:
         raise ValueError("the number of channels must be settled before decoding")
@@ -97,7 +97,7 @@ def decode_image(encoded: bytes, transform: Transform) -> NDArray[np.uint8]:
             ArithmeticError,
         ) as error:
             # Damaged files make Pillow's format plugins raise any of these.
-            raise UnreadableImage(str(error) or type(error).__name__) from error
+            raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
 def shape_array(pixels: NDArray[np.uint8], transform: Transform) -> NDArray[np.uint8]:
@@ -111,18 +111,20 @@ def shape_array(pixels: NDArray[np.uint8], transform: Transform) -> NDArray[np.u
 @contextmanager
 def _opened(encoded: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not encoded:
-        raise UnreadableImage("it is empty")
+        raise UnreadableImageError("it is empty")
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableImage("not an image in a format that is read here") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("not an image in a format that is read here") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"more than {PILLOW_LIMIT} pixels (data.max_pixels is {max_pixels})") from error
+        raise UnreadableImageError(
+            f"more than {PILLOW_LIMIT} pixels (data.max_pixels is {max_pixels})"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UnreadableImage(str(error) or type(error).__name__) from error
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
     with image:
         if image.width * image.height > max_pixels:
-            raise UnreadableImage(
+            raise UnreadableImageError(
                 f"{image.width} × {image.height} pixels are more than data.max_pixels ({max_pixels})"
             )
         yield image

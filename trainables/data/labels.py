@@ -30,7 +30,8 @@ def resolve_task(
     for code, purpose in ((0, "train on"), (1, "choose the best epoch by")):
         if not labels.present[split == code].any():
             raise DataError(
-                f"Task {name!r} has no labelled example in the {SPLITS[code]} split, so there is nothing to {purpose}.",
+                f"Task {name!r} has no labelled example in the {SPLITS[code]} split, so there is nothing"
+                f" to {purpose}.",
                 f"Look at column {task.label!r}, at data.missing and at data.split.",
                 f"tasks.{name}.label",
             )
@@ -46,21 +47,12 @@ def resolve_task(
     return labels, classes
 
 
-def label_matrix(task: TaskConfig, column: Column) -> NDArray[np.uint8]:
-    """(N, K) which labels each example has, over the K values found: what a stratified split balances."""
-    if isinstance(task, MultilabelTask):
-        tags = sorted({tag for value in column.values for tag in tags_of(value, task.separator)})
-        return _tag_matrix(column, tags, task.separator)
-    matrix = np.zeros((len(column.codes), len(column.values)), dtype=np.uint8)
-    labelled = np.flatnonzero(column.codes >= 0)
-    matrix[labelled, column.codes[labelled]] = 1
-    return matrix
-
-
-def tags_of(value: str | tuple[str, ...], separator: str) -> tuple[str, ...]:
-    """The tags of a cell: a list as it is, text split at the separator (a lone separator means no tag)."""
+def tags_of(value: str | tuple[str, ...], separator: str | None) -> tuple[str, ...]:
+    """The labels of a cell: a list as it is, text split at the separator (a lone one means no label)."""
     if isinstance(value, tuple):
         return value
+    if separator is None:
+        return (value,)
     return tuple(canonical(part) for part in value.split(separator) if part.strip())
 
 
@@ -126,9 +118,10 @@ def _classes(
         if late and classes:
             where = " and ".join(SPLITS[code] for code in (1, 2) if not found[code] <= found[0])
             raise DataError(
-                f"Task {name!r}: column {label!r} has values in the {where} split that no training example has:"
-                f" {_listed(late)}.",
-                f"Move examples of them to the training split, mask them with data.missing, or list all classes in {key}.",
+                f"Task {name!r}: column {label!r} has values in the {where} split that no training example"
+                f" has: {_listed(late)}.",
+                f"Move examples of them to the training split, mask them with data.missing,"
+                f" or list all classes in {key}.",
                 key,
             )
         return classes
@@ -154,7 +147,8 @@ def _poles(name: str, task: BinaryTask, column: Column, split: NDArray[np.int8])
     if task.positive is None:
         if len(found) > 2:
             raise DataError(
-                f"Task {name!r} is binary, but column {task.label!r} has {len(found)} values: {_listed(found)}.",
+                f"Task {name!r} is binary, but column {task.label!r} has {len(found)}"
+                f" values: {_listed(found)}.",
                 f"Say with {key} which one means yes, or make it type: multiclass.",
                 key,
             )

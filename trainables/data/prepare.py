@@ -1,6 +1,5 @@
 """`prepare_data`: from the `data` and `tasks` sections to what every trial reads."""
 
-import difflib
 import json
 import time
 from collections.abc import Mapping
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 from trainables.config.data import DataConfig
 from trainables.config.tasks import TaskConfig
 from trainables.data.cache import Cache, cache_root, digest_of, stamp
-from trainables.data.columns import Column, encode
+from trainables.data.columns import Column
 from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all
 from trainables.data.errors import DataError
 from trainables.data.labels import resolve_task
 from trainables.data.prepared import FORMAT, SPLITS, PreparedData, TaskLabels, load_prepared, write_prepared
 from trainables.data.rows import Rows
 from trainables.data.sources import read_source
+from trainables.data.splits import assign_split
 
 VERSION = "1"
 """Of readers, splits and labels; raised when what they make of the same files changes."""
@@ -61,7 +61,7 @@ def prepare_data(
         rows = read_source(data, base)
         stamped, trusted = stamp(rows.watched, began)
         prepared = _prepare(cache, rows, data, tasks, seed, progress)
-        if trusted:
+        if trusted and rows.watched:
             cache.remember(request, prepared.directory, rows.watched, stamped)
         return prepared
 
@@ -80,7 +80,7 @@ def kept_rows(rows: Rows, data: DataConfig) -> Rows:
     """
     chosen = np.ones(len(rows), dtype=np.bool_)
     for name, wanted in data.keep.items():
-        column = column_of(rows, name, f"data.keep.{name}")
+        column = rows.column(name, f"data.keep.{name}")
         chosen &= column.matching(wanted)
         if not chosen.any():
             shown = ", ".join(repr(value) for value in column.values[:10])
@@ -92,27 +92,10 @@ def kept_rows(rows: Rows, data: DataConfig) -> Rows:
     return rows if chosen.all() else rows.take(np.flatnonzero(chosen))
 
 
-def column_of(rows: Rows, name: str, key: str) -> Column:
-    """A column of the source, encoded.
-
-    Raises:
-        DataError: there is none of this name; names those there are.
-    """
-    if name not in rows.columns:
-        near = difflib.get_close_matches(name, rows.columns, n=1)
-        shown = ", ".join(rows.columns)
-        raise DataError(
-            f"{rows.name} has no column {name!r}. Columns: {shown}.",
-            f"Did you mean {near[0]!r}?" if near else "",
-            key,
-        )
-    return encode(rows.columns[name])
-
-
 def task_columns(rows: Rows, data: DataConfig, tasks: Mapping[str, TaskConfig]) -> dict[str, Column]:
     """The label column of each task, with empty and `data.missing` cells masked."""
     return {
-        name: column_of(rows, task.label, f"tasks.{name}.label").without(data.missing)
+        name: rows.column(task.label, f"tasks.{name}.label").without(data.missing)
         for name, task in tasks.items()
     }
 
@@ -146,8 +129,6 @@ def _prepare(
     seed: int,
     progress: Progress | None,
 ) -> PreparedData:
-    from trainables.data.splits import assign_split
-
     rows = kept_rows(rows, data)
     columns = task_columns(rows, data, tasks)
     split = assign_split(rows, data, tasks, columns, seed)

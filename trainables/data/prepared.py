@@ -1,4 +1,4 @@
-"""Prepared data: what every trial reads. Written once by `prepare_data`, loaded in milliseconds with numpy alone."""
+"""Prepared data: what every trial reads, written once by `prepare_data`, loaded with numpy alone."""
 
 import json
 from dataclasses import dataclass, field

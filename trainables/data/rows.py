@@ -1,5 +1,8 @@
 """What every reader returns: examples with an id, an image and raw label cells."""
 
+import difflib
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainables.data.columns import Column, encode
+from trainables.data.errors import DataError
 
 Cells = Sequence[Any] | NDArray[Any]
 
@@ -16,8 +22,8 @@ class ArrayImages:
     """Images that lie together in one array.
 
     Attributes:
-        load: reads them all, (M, H, W) grey or (M, H, W, 3) RGB, uint8. Called only when the cache lacks them.
-        rows: (N,) which of the M images are wanted.
+        load: reads them all, (M, H, W) grey or (M, H, W, 3) RGB, uint8; only called when the cache lacks
+        them. rows: (N,) which of the M images are wanted.
         files: what `load` reads; their contents and `name` determine the result.
         name: of the reader, with the version of what it does.
     """
@@ -30,6 +36,11 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def selection(self) -> str:
+        """What determines the images besides the contents of `files`."""
+        return f"{self.name} {hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()}"
+
     def take(self, rows: NDArray[np.int64]) -> "ArrayImages":
         """The images of these rows."""
         return replace(self, rows=self.rows[rows])
@@ -40,30 +51,35 @@ class EncodedImages:
     """Images in an encoded form (JPEG, PNG, ...), one by one.
 
     Attributes:
-        items: what identifies each image to `read`.
+        items: what `read` is called with: a local file, a URI, a number inside a container, None for nothing.
         read: item to encoded bytes; an OSError says why it cannot be read.
-        files: local files that hold them: with one file per image in the order of `items`.
-        identity: of each image, besides the contents of `files`.
+        containers: local files that hold many images each; empty: a local file is an image.
+        name: what else determines the images, such as a hash of what a container holds.
+        waits: reading waits for a network, so that many threads help and a failure may pass.
     """
 
-    items: Sequence[Any]
+    items: Sequence[Path | str | int | None]
     read: Callable[[Any], bytes]
-    files: tuple[Path, ...]
-    identity: Sequence[str]
-    file_per_image: bool = True
+    containers: tuple[Path, ...] = ()
+    name: str = ""
+    waits: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Local files whose contents determine the images."""
+        return self.containers or tuple(item for item in self.items if isinstance(item, Path))
+
+    @property
+    def selection(self) -> str:
+        """What determines the images besides the contents of `files`."""
+        return json.dumps([self.name, *("" if isinstance(item, Path) else item for item in self.items)])
+
     def take(self, rows: NDArray[np.int64]) -> "EncodedImages":
         """The images of these rows."""
-        chosen = rows.tolist()
-        return replace(
-            self,
-            items=[self.items[row] for row in chosen],
-            identity=[self.identity[row] for row in chosen] if self.identity else (),
-            files=tuple(self.files[row] for row in chosen) if self.file_per_image else self.files,
-        )
+        return replace(self, items=[self.items[row] for row in rows.tolist()])
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,10 @@ class Rows:
         name: of the source, for messages.
         ids: stable and unique; the split and all randomness of an example depend on it alone.
         images: one per example.
-        columns: raw cells by column name.
+        columns: what reads the raw cells of a column, by its name.
+        order: (N,) which of those cells belong to the examples; None: all, in order.
         split: (N,) the source's own split, codes of `SPLITS`; None if it has none.
+        origins: what each row shows; rows with equal origin are never split apart; empty: the ids.
         places: where each example comes from, for messages; empty: its id says it.
         watched: files and folders whose change means that the source may have changed.
         notes: remarks for `check`.
@@ -84,14 +102,32 @@ class Rows:
     name: str
     ids: list[str]
     images: ArrayImages | EncodedImages
-    columns: Mapping[str, Cells]
+    columns: Mapping[str, Callable[[], Cells]]
+    order: NDArray[np.int64] | None = None
     split: NDArray[np.int8] | None = None
+    origins: Sequence[str] = ()
     places: Sequence[str] = ()
     watched: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def column(self, name: str, key: str) -> Column:
+        """A column, encoded.
+
+        Raises:
+            DataError: there is none of this name; says which there are, for the config key `key`.
+        """
+        if name not in self.columns:
+            near = difflib.get_close_matches(name, self.columns, n=1)
+            raise DataError(
+                f"{self.name} has no column {name!r}. Columns: {', '.join(self.columns)}.",
+                f"Did you mean {near[0]!r}?" if near else "",
+                key,
+            )
+        column = encode(self.columns[name]())
+        return column if self.order is None else column.take(self.order)
 
     def place(self, row: int) -> str:
         """Where a row comes from, as the user would look for it."""
@@ -104,10 +140,8 @@ class Rows:
             self,
             ids=[self.ids[row] for row in chosen],
             images=self.images.take(rows),
-            columns={
-                name: cells[rows] if isinstance(cells, np.ndarray) else [cells[row] for row in chosen]
-                for name, cells in self.columns.items()
-            },
+            order=rows if self.order is None else self.order[rows],
             split=None if self.split is None else self.split[rows],
+            origins=[self.origins[row] for row in chosen] if self.origins else (),
             places=[self.places[row] for row in chosen] if self.places else (),
         )

@@ -10,12 +10,45 @@ from trainables.data.rows import Rows
 def read_source(data: DataConfig, base: Path) -> Rows:
     """The examples that `data.source` names; relative paths start from `base`.
 
+    Readers are imported when they are needed: a table costs no Arrow where it is CSV, a builtin costs
+    nothing.
+
     Raises:
         DataError: there is no such source, or it cannot be read.
     """
-    source = data.source
-    if isinstance(source, str) and source.startswith("builtin:"):
-        from trainables.data.builtin import read_builtin
+    root = None if data.root is None else base / Path(data.root).expanduser()
+    if not isinstance(data.source, str):
+        from trainables.data.folder import read_trees
 
-        return read_builtin(source.removeprefix("builtin:"))
-    raise DataError(f"data.source {source!r} cannot be read.", "", "data.source")
+        return read_trees(
+            {column: base / Path(tree).expanduser() for column, tree in data.source.items()}, root
+        )
+    kind, _, name = data.source.partition(":")
+    match kind:
+        case "builtin":
+            from trainables.data.builtin import read_builtin
+
+            return read_builtin(name)
+        case "idx":
+            from trainables.data.idx import read_idx_folder
+
+            return read_idx_folder(base / Path(name).expanduser(), data.source)
+        case "torchvision":
+            from trainables.data.torchvision_sets import read_torchvision
+
+            return read_torchvision(name, root or base)
+    from trainables.data.table import SUFFIXES, read_table
+
+    if data.source.lower().endswith(SUFFIXES):
+        return read_table(data, data.source, base)
+    tree = base / Path(data.source).expanduser()
+    if tree.is_dir():
+        from trainables.data.folder import read_tree
+
+        return read_tree(tree, root)
+    raise DataError(
+        f"There is no data source {data.source!r} (looked in {base}).",
+        "Allowed: a .csv, .tsv or .parquet table, a folder with one folder per class, {column: folder},"
+        " builtin:digits-pair, idx:DIR, torchvision:NAME.",
+        "data.source",
+    )

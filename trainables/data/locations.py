@@ -1,0 +1,113 @@
+"""Where an image is: a path that stays below a root, or a URI of an allowed kind."""
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from trainables.data.errors import DataError
+
+SCHEMES = ("file", "http", "https", "s3", "gs", "memory")
+"""Kinds of URI that are read; everything else is refused."""
+
+_EXTRA = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+class Locations:
+    """Turns what a table says into local files below `root` and remote URIs.
+
+    Args:
+        root: folder that relative paths start from, and that no path may leave, not even by symbolic links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.real_root = Path(os.path.realpath(root))
+        if not self.real_root.is_dir():
+            raise DataError(
+                f"The image folder {root} does not exist.", "Name it with data.root.", "data.root"
+            )
+        self._inside: dict[str, bool] = {}
+
+    def find(self, reference: str, place: str) -> Path | str:
+        """The file or URI of `reference`, which stands at `place`.
+
+        Raises:
+            DataError: it leaves the root, or its kind of URI is not read.
+        """
+        if found := _URI.match(reference):
+            scheme = found[1].lower()
+            if scheme not in SCHEMES:
+                raise DataError(
+                    f"{place}: {reference!r} is of the kind {scheme}:, which is not read.",
+                    f"Allowed: {', '.join(SCHEMES)}.",
+                    "data.image",
+                )
+            if scheme != "file":
+                return reference
+            reference = unquote(urlsplit(reference).path)
+        # normpath and not Path: it is quick, and takes ".." as written; links are judged afterwards.
+        path = os.path.normpath(os.path.join(self.root, reference))  # noqa: PTH118
+        if not self._is_inside(path):
+            raise DataError(
+                f"{place}: {reference!r} lies outside the image folder {self.root}.",
+                "Name a folder with data.root that holds all images.",
+                "data.root",
+            )
+        return Path(path)
+
+    def _is_inside(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._inside:
+            self._inside[folder] = self._below_root(os.path.realpath(folder))
+        if not self._inside[folder] or not name:
+            return False
+        return not os.path.islink(path) or self._below_root(os.path.realpath(path))  # noqa: PTH114
+
+    def _below_root(self, real: str) -> bool:
+        return Path(real).is_relative_to(self.real_root)
+
+
+def read_image(item: Path | str | None) -> bytes:
+    """The bytes of a local file or of a URI; of None, an empty cell, there are none.
+
+    Raises:
+        OSError: why it cannot be read.
+        DataError: the package that reads this kind of URI is not installed.
+    """
+    if item is None:
+        raise OSError("the cell is empty")
+    if isinstance(item, Path):
+        return item.read_bytes()
+    return read_uri(item)
+
+
+def read_uri(uri: str) -> bytes:
+    """The bytes of a remote file, through fsspec."""
+    scheme = uri.split(":", 1)[0].lower()
+    system = _filesystem(scheme)
+    try:
+        content: bytes = system.cat_file(uri)
+    except OSError:
+        raise
+    except Exception as error:
+        # Each remote file system has its own exceptions, not all of them OSErrors.
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    return content
+
+
+@functools.cache
+def _filesystem(scheme: str) -> Any:
+    import fsspec
+
+    try:
+        return fsspec.filesystem(scheme)
+    except ImportError as error:
+        raise DataError(
+            f"URIs of the kind {scheme}: need a package that is not installed.",
+            f"Run: pip install {_EXTRA.get(scheme, scheme)}",
+            "data.image",
+        ) from error
