@@ -9,19 +9,18 @@ from ray import tune
 
 from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
+from orchestrator.slots.trial_run import TrialRun
 from trainables.config.trial import TrialConfig
+from trainables.model.errors import ModelError
 from trainables.training.errors import TrainingError
-
-SECONDS_BETWEEN_CHECKPOINTS = 30.0
-"""A training state is written at most this often: fast epochs cost less to repeat than to save."""
 
 
 class TrialTrainable(tune.Trainable):
     """Tune's side of a `TrialSlot`: `step` is one epoch, and `reset_config` hands the warm slot to the next trial.
 
-    A trial that fails for a reason of its own (its loss is not finite, say) reports so as its last result, so that
-    the slot stays warm; only the death of a process is an error to Tune, which then starts the trial again, and it
-    goes on from its last checkpoint.
+    A trial that fails for a reason of its own (its loss is not finite, say) reports so as its last result, and the
+    slot stays warm. Only the death of a process is an error to Tune, which then starts the trial again; it goes on
+    from its last checkpoint.
     """
 
     _slot: TrialSlot
@@ -39,37 +38,27 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._failure: str | None = None
-        self._start_seconds: float | None = None
-        self._checkpointed = time.monotonic()
         self._assignment = Assignment(
             trial=config["trial"],
             config=TrialConfig.model_validate(config["config"]),
             data=Path(config["data"]),
             directory=Path(config["directory"]),
         )
-        last = self._assignment.directory / "last"
-        try:
-            self._slot.start(self._assignment, last if last.exists() else None)
-        except TrainingError as error:
-            self._failure = str(error)
+        self._start_seconds: float | None = None
+        self._run: TrialRun | None = None
 
     def step(self) -> dict[str, Any]:
         """Train one epoch. The result holds the `EpochReport` and, flat, the metrics that schedulers look at."""
-        if self._failure is not None:
-            return self._failed(self._failure)
-        if self._start_seconds is None:
-            self._start_seconds = time.time() - self._idle_since
         try:
-            report = self._slot.run_epoch()
-        except TrainingError as error:
-            return self._failed(str(error))
-        if report.best:
-            self._slot.save_best(self._assignment.directory / "best")
-        if not report.finished and time.monotonic() - self._checkpointed > SECONDS_BETWEEN_CHECKPOINTS:
-            self._slot.save(self._assignment.directory / "last")
-            self._checkpointed = time.monotonic()
-        self._idle_since = time.time()
+            if self._run is None:
+                self._run = TrialRun(self._slot, self._assignment)
+            if self._start_seconds is None:
+                self._start_seconds = time.time() - self._idle_since
+            report = self._run.run_epoch()
+        except (ModelError, TrainingError) as error:
+            return {"failure": str(error), "epoch": 0, "done": True}
+        finally:
+            self._idle_since = time.time()
         return {
             **report.metrics,
             "epoch": report.epoch,
@@ -78,17 +67,13 @@ class TrialTrainable(tune.Trainable):
             "done": report.finished,
         }
 
-    def _failed(self, reason: str) -> dict[str, Any]:
-        self._idle_since = time.time()
-        return {"failure": reason, "epoch": 0, "done": True}
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the training state for Tune (pausing, exploiting)."""
+        """Write the training state for Tune (to pause, or to be exploited)."""
         self._slot.save(Path(checkpoint_dir) / "state")
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from a state that `save_checkpoint` wrote."""
-        self._slot.start(self._assignment, Path(checkpoint) / "state")
+        self._run = TrialRun(self._slot, self._assignment, Path(checkpoint) / "state")
 
     def cleanup(self) -> None:
         """Give back the slot's processes and resources."""

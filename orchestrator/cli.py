@@ -1,0 +1,205 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from orchestrator.errors import EquipoiseError
+from trainables.data.errors import DataError
+
+if TYPE_CHECKING:
+    from orchestrator.report.records import SearchRecord
+
+DATA = 3
+INTERRUPTED = 130
+
+class Commands(TyperGroup):
+    """Ends every failure that a user can mend with one message and its exit code, never with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except EquipoiseError as error:
+            _fail(error.message, error.hint)
+            raise typer.Exit(error.exit_code) from None
+        except DataError as error:
+            _fail(f"{error.key}: {error.message}" if error.key else error.message, error.hint)
+            raise typer.Exit(DATA) from None
+        except KeyboardInterrupt:
+            _fail("interrupted; what was done is kept", "`equipoise show` lists it")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="equipoise",
+    cls=Commands,
+    help="Search multi-task image models from one YAML file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key (dotted); null removes it. Repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable lines on stdout, and nothing else there.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also show what Ray and MLflow print.")]
+Trials = Annotated[
+    int | None, typer.Option("-n", "--trials", min=1, metavar="N", help="Same as -s search.trials=N.")
+]
+Storage = Annotated[
+    Path, typer.Option("--storage", metavar="DIR", help="Folder of journals and checkpoints (tracking.storage).")
+]
+
+
+@app.command()
+def init(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Table, folder, NAME=FOLDER..., idx:DIR or builtin:NAME.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("experiment.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented experiment file, with tasks guessed from your data."""
+    from orchestrator.initialise import initialise
+
+    typer.echo(initialise(sources, output, force=force))
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    config_only: Annotated[bool, typer.Option("--config-only", help="The file alone, in a blink.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say everything that can be known without training: file, data, labels, splits, images."""
+    from orchestrator.check import check_experiment, print_report
+
+    report = check_experiment(config, overrides or [], config_only=config_only)
+    print_report(report, as_json=as_json)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def train(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Train once, as the file says."""
+    from orchestrator.train import train as run
+
+    _run(run, config, overrides, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def search(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    trials: Trials = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the search."""
+    from orchestrator.experiment import run_search
+
+    _run(run_search, config, _with_trials(overrides, trials), as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None, trials: Trials = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """Run a real search on the embedded digits: two tasks that compete for a narrow model."""
+    from orchestrator.experiment import run_search
+
+    config = Path(__file__).with_name("demo.yaml")
+    _run(run_search, config, _with_trials(overrides, trials), as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def show(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Only trials that no other one beats in everything.")] = False,
+    output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    storage: Storage = Path("equipoise_runs"),
+) -> None:
+    """Show the trials of a search."""
+    from orchestrator.report.tables import show_search
+
+    show_search(storage, search_id, pareto=pareto, output_format=output_format)
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+    tracking_uri: Annotated[str, typer.Option("--tracking-uri", help="Default: as in experiment files.")] = "auto",
+) -> None:
+    """Open MLflow's UI on this project's results."""
+    from orchestrator.tracking.ui import run_ui
+    from orchestrator.tracking.uri import resolve_tracking_uri
+
+    run_ui(resolve_tracking_uri(tracking_uri, Path.cwd()), host=host, port=port)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from orchestrator.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _fail(message: str, hint: str) -> None:
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+    if hint:
+        typer.secho("hint: ", fg="cyan", nl=False, err=True)
+        typer.echo(hint, err=True)
+
+
+def _with_trials(overrides: list[str] | None, trials: int | None) -> list[str]:
+    return [*(overrides or []), *([] if trials is None else [f"search.trials={trials}"])]
+
+
+def _run(
+    conduct: Callable[..., "SearchRecord"],
+    config: Path,
+    overrides: list[str] | None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Load the file, conduct the run under a display, print its ending, and exit with its code."""
+    from orchestrator.spec import load_spec
+    from orchestrator.report.display import open_display
+    from orchestrator.report.ending import exit_code, print_ending
+
+    spec = load_spec(config, overrides or [])
+    if not verbose:
+        _silence_libraries()
+    with open_display(as_json=as_json) as display:
+        record = conduct(spec, listeners=(display.on_event,))
+    print_ending(record, as_json=as_json)
+    raise typer.Exit(exit_code(record))
+
+
+def _silence_libraries() -> None:
+    """Ray's and MLflow's own messages are for `--verbose`."""
+    for name in ("ray", "mlflow", "optuna", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Run the command line."""
+    # A scheduler's SIGTERM ends a run as Ctrl-C does: what was done is kept and told.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

@@ -1,0 +1,41 @@
+"""Run a search: from an experiment file to compared trials."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+
+from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_environment, this_machine
+from orchestrator.datasets import Datasets
+from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.resources import plan_slots
+from orchestrator.run_folder import Listener, open_run
+from orchestrator.spec import ExperimentSpec
+
+
+def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> SearchRecord:
+    """Run the search that `spec` describes, and return its trials.
+
+    Args:
+        spec: what `load_spec` returned.
+        listeners: called with every event as it is journaled (see `orchestrator.tuning.journal`).
+
+    Raises:
+        EquipoiseError: something the user can mend: no resources, no tracking store.
+        DataError: the data cannot be used as configured.
+        KeyboardInterrupt: the search was interrupted; what it did is kept.
+    """
+    began = time.time()
+    where, machine = RayAddress.from_environment(), this_machine()
+    # What can never fit is an error before anything starts; a cluster must be asked first.
+    plan = plan_slots(spec.compute, [machine], trials=spec.search.trials) if where.address is None else None
+    datasets = Datasets(spec)
+    set_environment(where)
+    with ThreadPoolExecutor(max_workers=2) as background:
+        # Importing Ray Tune costs 1.5 s: now, while Ray's processes start, and not after.
+        tuning = background.submit(import_module, "orchestrator.tuning.run")
+        data = background.submit(datasets.of, spec.trial_config())
+        with connected(where, machine):
+            plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=spec.search.trials)
+            with open_run(spec, "search", data.result(), listeners=listeners, began=began, plan=plan) as run:
+                tuning.result().run_trials(spec, plan, datasets, run)
+    return read_search(run.directory)

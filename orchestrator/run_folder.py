@@ -1,0 +1,160 @@
+"""A run's folder: its journal, its checkpoints, and the process that writes it to MLflow."""
+
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from orchestrator.errors import EquipoiseError
+from orchestrator.report.records import read_search
+from orchestrator.resources import SlotPlan
+from orchestrator.spec import ExperimentSpec
+from orchestrator.tracking.process import start_writer
+from orchestrator.tracking.uri import resolve_tracking_uri
+from orchestrator.tuning.journal import Event, Journal
+from trainables.data.prepared import PreparedData
+
+PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
+"""Versions of these are part of a run's record."""
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class RunFolder:
+    """An open run: what is recorded in it is on disk before it goes on, and is then told to the listeners."""
+
+    directory: Path
+    journal: Journal
+    listeners: list[Listener]
+
+    def record(self, event: str, **fields: Any) -> None:
+        """Journal one event, then tell the listeners."""
+        record = self.journal.append(event, **fields)
+        for listener in self.listeners:
+            listener(record)
+
+
+@contextlib.contextmanager
+def open_run(
+    spec: ExperimentSpec,
+    kind: Literal["search", "train"],
+    data: PreparedData,
+    *,
+    listeners: tuple[Listener, ...],
+    began: float,
+    plan: SlotPlan,
+) -> Iterator[RunFolder]:
+    """Make the next free folder, journal how the run began, and have it written to MLflow until the end.
+
+    The body conducts the run; however it is left, the run's end is journaled and MLflow is told.
+
+    Args:
+        spec: the experiment.
+        kind: a search with trials below it, or one training.
+        data: of the experiment's own config.
+        listeners: called with every event.
+        began: when the command was given, seconds since 1970.
+        plan: the slots.
+
+    Raises:
+        TrackingError: the tracking store cannot be used as configured.
+        EquipoiseError: the folder cannot be written.
+    """
+    tracking_uri = resolve_tracking_uri(spec.tracking)
+    name = spec.name if kind == "search" else f"{spec.name}-train"
+    directory = _next_folder(Path(spec.tracking.storage).absolute(), name)
+    with Journal(directory) as journal:
+        run = RunFolder(directory, journal, list(listeners))
+        run.record(
+            "search_started",
+            kind=kind,
+            search_id=directory.name,
+            name=spec.name,
+            spec=spec.resolved(),
+            spec_text=spec.text,
+            overrides=list(spec.overrides),
+            objectives=list(spec.objectives),
+            data=describe_data(data),
+            slots=asdict(plan),
+            tracking_uri=tracking_uri,
+            versions={package: version(package) for package in PACKAGES},
+            git=_git_commit(),
+            began=began,
+        )
+        writer = start_writer(directory)
+        status = "failed"
+        try:
+            yield run
+            status = "completed"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            run.record("search_ended", status=status, seconds=time.time() - began, **_outcome(directory))
+            writer.finish()
+
+
+def _outcome(directory: Path) -> dict[str, Any]:
+    """The Pareto set and its hypervolume, as journaled at the end of a search."""
+    record = read_search(directory)
+    return {
+        "pareto": [trial.trial for trial in record.front],
+        "hypervolume": record.hypervolume(),
+        "reference": record.reference,
+    }
+
+
+def describe_data(data: PreparedData) -> dict[str, Any]:
+    """Digest, classes, and per split the number of examples and of labels per task."""
+    return {
+        "digest": data.digest,
+        "image": list(data.images.shape[1:]),
+        "splits": {split: len(rows) for split, rows in data.splits.items()},
+        "classes": {task: list(names) for task, names in data.classes.items()},
+        "labels": {
+            task: {split: int(np.count_nonzero(labels.present[rows])) for split, rows in data.splits.items()}
+            for task, labels in data.labels.items()
+        },
+    }
+
+
+def _next_folder(storage: Path, name: str) -> Path:
+    """Create `<storage>/<name>-001`, or the next number that is free."""
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1_000_000):
+            folder = storage / f"{name}-{number:03d}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise EquipoiseError(
+            f"cannot write results to {storage}: {error.strerror}", hint="set tracking.storage to a folder you may write to"
+        ) from error
+    raise EquipoiseError(f"{storage} is full of runs called {name}", hint="choose another name")
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, `+` appended if it has uncommitted changes; None outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        described = subprocess.run(  # noqa: S603 - a fixed command
+            [git, "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,67 @@
+"""Train once, without a search."""
+
+import contextlib
+import time
+from dataclasses import asdict
+
+from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
+from orchestrator.datasets import Datasets
+from orchestrator.errors import RunFailed
+from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.resources import plan_training
+from orchestrator.run_folder import Listener, RunFolder, open_run
+from orchestrator.slots.base import Assignment
+from orchestrator.slots.choose import SlotRequest, open_slot
+from orchestrator.slots.trial_run import TrialRun
+from orchestrator.spec import ExperimentSpec
+from orchestrator.trial_log import TrialLog
+from trainables.model.errors import ModelError
+from trainables.training.errors import TrainingError
+
+TRIAL = "t000"
+
+
+def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> SearchRecord:
+    """Train what `spec` describes on the whole machine or cluster; its one trial is the result's only one.
+
+    In this process when one worker is enough, else in a Ray Train worker group.
+
+    Raises:
+        EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
+        DataError: the data cannot be used as configured.
+        KeyboardInterrupt: the training was interrupted; what it did is kept.
+    """
+    began = time.time()
+    where, machine = RayAddress.from_environment(), this_machine()
+    with contextlib.ExitStack() as stack:
+        plan = plan_training(spec.compute, [machine])
+        if plan.workers > 1:
+            stack.enter_context(connected(where, machine))
+            plan = plan_training(spec.compute, nodes_of_cluster())
+        datasets = Datasets(spec)
+        data = datasets.of(spec.trial_config())
+        run = stack.enter_context(
+            open_run(spec, "train", data, listeners=listeners, began=began, plan=plan)
+        )
+        _train_in(run, spec, SlotRequest(**plan.slot), datasets)
+    return read_search(run.directory)
+
+
+def _train_in(run: RunFolder, spec: ExperimentSpec, request: SlotRequest, datasets: Datasets) -> None:
+    config = spec.trial_config()
+    assignment = Assignment(TRIAL, config, datasets.of(config).directory, run.directory / "trials" / TRIAL)
+    opened = time.time()
+    with contextlib.closing(open_slot(request)) as slot, TrialLog(run) as log:
+        log.begin(TRIAL, 0, {}, config.model_dump(mode="json", by_alias=True))
+        try:
+            trial = TrialRun(slot, assignment)
+            start_seconds = time.time() - opened
+            finished = False
+            while not finished:
+                report = trial.run_epoch()
+                log.epoch(TRIAL, asdict(report), start_seconds)
+                finished = report.finished
+        except (ModelError, TrainingError) as error:
+            log.end(TRIAL, "failed", str(error))
+            raise RunFailed(str(error)) from error
+        log.end(TRIAL, "completed")

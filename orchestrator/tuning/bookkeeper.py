@@ -1,0 +1,54 @@
+"""Tells the trial log what Ray Tune says of its trials."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import tune
+
+from orchestrator.trial_log import TrialLog
+
+
+class Bookkeeper(tune.Callback):
+    """Tune's callbacks, as entries of a `TrialLog`. `reasons`: why the scheduler stopped trials, by trial."""
+
+    def __init__(self, log: TrialLog, reasons: Mapping[str, str]) -> None:
+        self._log = log
+        self._reasons = reasons
+        self._last: dict[str, dict[str, Any]] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A slot has begun the trial, or begins it again."""
+        config = trial.config
+        self._log.begin(config["trial"], config["number"], config["values"], config["config"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch has ended, or the trial has failed for a reason of its own."""
+        name = trial.config["trial"]
+        self._last[name] = result
+        if "report" in result:
+            self._log.epoch(name, result["report"], result["start_seconds"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial has ended by itself, or the scheduler has stopped it."""
+        name = trial.config["trial"]
+        result = self._last.get(name, {})
+        if "failure" in result:
+            self._log.end(name, "failed", result["failure"])
+        elif result.get("report", {}).get("finished"):
+            self._log.end(name, "completed")
+        else:
+            self._log.end(name, "pruned", self._reasons.get(name, ""))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial's process has died more often than is tolerated, or could not be started."""
+        config = trial.config
+        if config["trial"] not in self._last:
+            self.on_trial_start(iteration, trials, trial)
+        self._log.end(config["trial"], "failed", _last_line(trial.get_error()))
+
+
+def _last_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines() if error is not None else []
+    return lines[-1] if lines else "the trial's process died"
