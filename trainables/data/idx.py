@@ -18,14 +18,14 @@ PARTS = (("train", 0), ("t10k", 2))
 ForSplits = Sequence[tuple[str, int]]
 
 
-def read_idx_folder(folder: Path, name: str, parts: ForSplits = PARTS, label_offset: int = 0) -> Rows:
+def read_idx_folder(folder: Path, name: str, parts: ForSplits = PARTS, transposed: bool = False) -> Rows:
     """The images of an IDX folder, plain or .gz, with the label column `label` and the official test split.
 
     Args:
         folder: with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`.
         name: of the source, for messages.
         parts: prefixes of the file names and the split that each holds.
-        label_offset: added to every label.
+        transposed: the files hold columns where they should hold rows.
 
     Raises:
         DataError: a file is missing, damaged, or does not fit the others.
@@ -35,7 +35,7 @@ def read_idx_folder(folder: Path, name: str, parts: ForSplits = PARTS, label_off
         images = _find(folder, prefix, "images", 3, name)
         found = read_idx(_find(folder, prefix, "labels", 1, name), ndim=1)
         files.append(images)
-        labels.append(found.astype(np.int64) + label_offset)
+        labels.append(found.astype(np.int64))
         split.append(np.full(len(found), code, dtype=np.int8))
         ids += [f"{prefix}/{n}" for n in range(len(found))]
     column = np.concatenate(labels)
@@ -51,12 +51,13 @@ def read_idx_folder(folder: Path, name: str, parts: ForSplits = PARTS, label_off
                     "Get the files again.",
                     "data.source",
                 )
-        return np.concatenate(arrays)
+        pixels = np.concatenate(arrays)
+        return pixels.transpose(0, 2, 1) if transposed else pixels
 
     return Rows(
         name=name,
         ids=ids,
-        images=ArrayImages(load, np.arange(len(column)), tuple(files), "idx 1"),
+        images=ArrayImages(load, np.arange(len(column)), tuple(files), f"idx 1 {transposed}"),
         columns={"label": lambda: column},
         split=np.concatenate(split),
         watched=(*files, *(_find(folder, prefix, "labels", 1, name) for prefix, _ in parts)),
