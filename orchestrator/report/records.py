@@ -145,7 +145,7 @@ class SearchRecord:
 
 
 class SearchLog:
-    """Folds journal events into records, one at a time: the same for files, displays and the MLflow writer."""
+    """Folds journal events into records, one at a time: the same for files, displays and MLflow."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -162,8 +162,9 @@ class SearchLog:
                 self.started = self.started or event
                 self.ended = None
             case "trial_started":
-                trial = self._trials.setdefault(event["trial"], _OpenTrial(event))
-                trial.ended = None
+                self._trials.setdefault(event["trial"], _OpenTrial(event)).ended = None
+            case "trial_restarted":
+                self._trials[event["trial"]].ended = None
             case "epoch":
                 report = event["report"]
                 self._trials[event["trial"]].reports[report["epoch"]] = report
@@ -181,7 +182,7 @@ class SearchLog:
     ) -> SearchRecord:
         """Everything so far. `runs` are MLflow's run ids by trial, under "" the search's own."""
         start, runs = self.started, runs or {}
-        objectives = _objectives(start.get("spec", {}))
+        objectives = tuple(start.get("objectives") or _objectives(start.get("spec", {})))
         trials = [self.trial(name) for name in self._trials]
         trials.sort(key=lambda trial: trial.number)
         completed = [trial for trial in trials if trial.status == "completed"]

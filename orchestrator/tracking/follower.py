@@ -1,7 +1,7 @@
 """Follows a journal and tells MLflow, in batches, whatever happens to either.
 
-How far MLflow has acknowledged is stored after every batch. Killed at any point and started again, the follower
-goes on from there and tells at most one batch twice, which changes nothing. An outage makes it wait.
+How far MLflow has acknowledged is stored after every batch. Killed at any point and started again, the
+follower goes on from there and tells at most one batch twice, which changes nothing. An outage makes it wait.
 """
 
 import fcntl
@@ -19,7 +19,9 @@ from orchestrator.tuning.journal import FILE_NAME, follow_journal
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.2
 BATCH_SECONDS = 2.0
-"""Events of so long are told together: fewer calls, less taken from training."""
+"""Events of at least so long are told together: fewer calls, less taken from training."""
+LARGEST_SHARE = 0.05
+"""Of the time, that telling may take: where it is slow, batches are larger."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 GIVE_UP_SECONDS = 600.0
 """How long a follower whose search is gone keeps trying to reach MLflow."""
@@ -52,17 +54,19 @@ class Follower:
         with lock:
             self._state = read_state(self._directory)
             self._read_told()
-            told_at = -BATCH_SECONDS
+            next_time = 0.0
             ended = False
             while True:
                 alone = self._alone()
                 new = self._read_new()
                 ended = self._runs.over and (ended or new)
-                due = alone or self._runs.over or time.monotonic() - told_at >= BATCH_SECONDS
+                due = alone or self._runs.over or time.monotonic() >= next_time
                 if self._read > self._state.offset and self._runs.started and due:
+                    began = time.monotonic()
                     if not self._tell():
                         return 1
-                    told_at = time.monotonic()
+                    now = time.monotonic()
+                    next_time = now + max(BATCH_SECONDS, (now - began) / LARGEST_SHARE)
                 elif alone or ended:
                     return 0
                 else:

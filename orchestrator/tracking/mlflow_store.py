@@ -1,7 +1,11 @@
 """Tells MLflow: the one place where its client is called to write runs."""
 
+import contextlib
 import json
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 # Waiting and trying again is the writer's own business; MLflow's would block for minutes, deaf to signals.
@@ -14,12 +18,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.runs import SEARCH, RunUpdate
 from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
-from orchestrator.tracking.uri import artifact_root
+from orchestrator.tracking.uri import artifact_root, database_path, sqlite_uri
 
 _PAGE = 1000
 
@@ -36,10 +41,12 @@ class MlflowStore:
 
     def __init__(self, uri: str, experiment: str, uid: str, state: TrackingState) -> None:
         self._uri, self._uid, self._state = uri, uid, state
+        create_database(uri, uid)
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment_id = state.experiment_id or self._open_experiment(experiment)
         state.experiment_id = self._experiment_id
         self._known = False
+        self._artifacts: dict[str, str] = {}
 
     def _open_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -93,11 +100,22 @@ class MlflowStore:
         if update.datasets:
             self._client.log_inputs(run_id, datasets=_dataset_inputs(update.datasets))
         for path, text in update.files.items():
-            self._client.log_text(run_id, text, path)
+            self._write_file(run_id, path, text)
         if update.status == "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
         elif update.status is not None:
             self._client.set_terminated(run_id, status=update.status, end_time=update.ended)
+
+    def _write_file(self, run_id: str, path: str, text: str) -> None:
+        """Log a text artifact. To know where a run's artifacts are saves loading the whole run."""
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = self._client.get_run(run_id).info.artifact_uri
+        repository: Any = get_artifact_repository(self._artifacts[run_id], tracking_uri=self._uri)
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / name
+            file.write_text(text)
+            repository.log_artifact(str(file), folder or None)
 
     def _create(self, update: RunUpdate) -> str:
         tags = {**update.identity, **update.tags}
@@ -106,6 +124,7 @@ class MlflowStore:
         run = self._client.create_run(self._experiment_id, update.started, tags, update.name)
         run_id = str(run.info.run_id)
         self._state.runs[update.trial] = run_id
+        self._artifacts[run_id] = run.info.artifact_uri
         return run_id
 
     def _find_runs(self) -> None:
@@ -125,6 +144,30 @@ class MlflowStore:
             if not token:
                 break
         self._known = True
+
+
+def create_database(uri: str, uid: str) -> None:
+    """Create the SQLite database behind `uri` if there is none; every other store is left alone.
+
+    MLflow needs 1.7 s of migrations for it, and a kill in between would leave a database that can neither
+    be used nor repaired. So it is made in a folder named by `uid`, which no one else uses, and appears whole.
+    """
+    database = database_path(uri)
+    if database is None or database.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = database.parent / f".{database.name}.{uid}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        unfinished = folder / database.name
+        store: Any = SqlAlchemyStore(sqlite_uri(unfinished), artifact_root(uri))  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another search was faster
+            os.link(unfinished, database)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:

@@ -98,7 +98,7 @@ class SearchRuns:
         match event["event"]:
             case "search_started":
                 self._search_started(event)
-            case "trial_started":
+            case "trial_started" | "trial_restarted":
                 self._trial_started(event)
             case "epoch":
                 self._epoch(event)
@@ -217,16 +217,14 @@ class SearchRuns:
 
     def _origin(self, start: Event) -> dict[str, str]:
         """Tags that say where a run comes from, in MLflow's own words where it has them."""
-        git = start.get("git") or {}
+        commit = start.get("git") or ""
         tags = {
             f"{scheme.TAG}data_digest": (start.get("data") or {}).get("digest"),
             f"{scheme.TAG}versions": json.dumps(start.get("versions") or {}, separators=(",", ":")),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": "equipoise",
-            "mlflow.source.git.commit": git.get("commit"),
-            "mlflow.source.git.branch": git.get("branch"),
-            "mlflow.source.git.dirty": None if git.get("dirty") is None else str(git["dirty"]).lower(),
-            "mlflow.user": start.get("user"),
+            "mlflow.source.git.commit": commit.removesuffix("+"),
+            "mlflow.source.git.dirty": str(commit.endswith("+")).lower() if commit else None,
         }
         return {key: str(value) for key, value in tags.items() if value}
 
@@ -300,4 +298,5 @@ def _yaml(value: Mapping[str, Any]) -> str:
 
 
 def _milliseconds(event: Event) -> int:
-    return int(round(event["time"] * 1000))
+    time: float = event["time"]
+    return round(time * 1000)

@@ -1,8 +1,8 @@
 """What a search is called in MLflow: run names, parameters, metrics and tags.
 
-Parameters use the experiment file's own dotted keys. A metric's section in MLflow is what stands before its last
-slash, so every task has a section of its own, `overall/` holds what concerns all, and `best/` the trade-off: one
-value per run at step 0, all of the selected epoch.
+Parameters use the experiment file's own dotted keys. A metric's section in MLflow is what stands before its
+last slash, so every task has a section of its own, `overall/` holds what concerns all, and `best/` the
+trade-off: one value per run at step 0, all of the selected epoch.
 """
 
 import json
@@ -64,8 +64,8 @@ def params_of_trial(resolved: Mapping[str, Any], searched: Iterable[str]) -> dic
         resolved: the whole TrialConfig.
         searched: dotted keys that vary within the search; they come first.
 
-    A key that a trial does not have (a condition is not met, another backbone has no such argument) is "none":
-    MLflow's parallel coordinates drop every run that lacks a chosen key.
+    A key that a trial does not have (an unmet condition, an argument of another backbone) is "none": MLflow's
+    parallel coordinates drop every run that lacks a chosen key.
     """
     tasks = list(resolved.get("tasks") or {})
     values = flat(resolved)

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import TrackingError
-from orchestrator.spec import TrackingConfig
 
 DATABASE_NAME = "mlflow.db"
 ARTIFACTS_NAME = "mlartifacts"
@@ -14,18 +14,27 @@ _DATABASES = ("postgresql", "mysql", "mssql")
 _CURE = "Use a database (`mlflow: sqlite:///mlflow.db`) or a server (`mlflow: http://host:5000`)."
 
 
-def resolve_tracking_uri(tracking: TrackingConfig, base: Path | None = None) -> str:
+class Tracking(Protocol):
+    """What is asked of the `tracking` section: the writer's process loads no configuration code."""
+
+    @property
+    def mlflow(self) -> str:
+        """Tracking URI or `auto`."""
+
+
+def resolve_tracking_uri(tracking: Tracking | str, base: Path | None = None) -> str:
     """The absolute tracking URI of an experiment.
 
     Args:
-        tracking: the `tracking` section. `auto` means `$MLFLOW_TRACKING_URI`, else `mlflow.db` in `base`.
+        tracking: the section, or its `mlflow`. `auto` means `$MLFLOW_TRACKING_URI`, else the database
+            `mlflow.db` in `base`.
         base: folder that relative SQLite paths start from. Default: the working directory.
 
     Raises:
         TrackingError: a folder store (MLflow no longer maintains it), or a scheme MLflow does not know.
     """
     base = (base or Path.cwd()).resolve()
-    uri = tracking.mlflow
+    uri = tracking if isinstance(tracking, str) else tracking.mlflow
     if uri == "auto":
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_NAME}"
     scheme = urlsplit(uri).scheme.lower()

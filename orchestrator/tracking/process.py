@@ -1,0 +1,116 @@
+"""Starts and watches the process that tells MLflow (`orchestrator.tracking.writer`). Imports none itself."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.tracking.state import TrackingState, read_state
+from orchestrator.tuning.journal import FILE_NAME
+
+LOG_NAME = "tracking.log"
+_POLL_SECONDS = 0.05
+_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class WriterStatus:
+    """How things stand between a journal and MLflow."""
+
+    running: bool
+    """Whether the writer is at work."""
+    pending: int
+    """Bytes of the journal that MLflow has not acknowledged."""
+    error: str | None
+    """Why nothing is being written at present; the writer keeps trying."""
+    state: TrackingState
+    """MLflow's experiment and run ids."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether MLflow was told everything."""
+        return self.pending == 0
+
+
+class WriterProcess:
+    """The writer of one search (`start_writer`). It outlives us until everything is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._restarts = 0
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def status(self) -> WriterStatus:
+        """The present state, read from the search's folder."""
+        state = read_state(self._directory)
+        journal = self._directory / FILE_NAME
+        size = journal.stat().st_size if journal.exists() else 0
+        return WriterStatus(self._process.poll() is None, max(0, size - state.offset), state.error, state)
+
+    def wait_until_drained(self, timeout: float) -> bool:
+        """Wait until MLflow was told all that is in the journal, at most `timeout` seconds.
+
+        A writer that died is started again. After a False it goes on by itself, also when this process ends.
+        """
+        return self._wait(timeout, timeout)
+
+    def finish(self, timeout: float = 120.0, outage_timeout: float = 3.0) -> WriterStatus:
+        """Wait for the end of a search to be told; less long if MLflow cannot be reached at present.
+
+        What is left in the journal is not lost: the writer keeps trying for ten minutes after our end, and
+        `python -m orchestrator.tracking.writer DIRECTORY` finishes at any time.
+        """
+        if self._wait(timeout, outage_timeout):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
+        return self.status()
+
+    def _wait(self, timeout: float, outage_timeout: float) -> bool:
+        began = time.monotonic()
+        while True:
+            status = self.status()
+            if status.drained:
+                return True
+            if time.monotonic() - began >= (timeout if status.error is None else outage_timeout):
+                return False
+            if not status.running and self._restarts < _RESTARTS:
+                self._restarts += 1
+                self._process = self._start()
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the writer now; what is untold stays in the journal."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "orchestrator.tracking.writer", str(self._directory)]
+        with (self._directory / LOG_NAME).open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own module
+                [*command, "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C is for the search, which has more to say
+            )
+
+
+def start_writer(directory: Path) -> WriterProcess:
+    """Start telling MLflow about the search in `directory`.
+
+    Call it as soon as the folder exists, so that the writer's imports overlap with other preparations. On a
+    resume it waits for what is new, for as long as this process lives.
+    """
+    return WriterProcess(directory.resolve())

@@ -1,0 +1,268 @@
+"""MLflow holds what the journal says, once, whatever is killed or repeated on the way."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.tracking.follower import Follower
+from orchestrator.tracking.process import start_writer
+from orchestrator.tracking.state import FILE_NAME as STATE_NAME
+from orchestrator.tracking.state import read_state
+from orchestrator.tracking.uri import sqlite_uri
+from orchestrator.tuning.journal import FILE_NAME, Journal
+from tests.orchestrator.journals import search_events, write_journal
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning"
+)  # MLflow's
+
+Read = Callable[[str], dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def search(tmp_path: Path, store: str) -> Path:
+    return write_journal(tmp_path / "digits-pair-001", list(search_events(store)))
+
+
+def test_statuses_are_true(search: Path, store: str, content: Read) -> None:
+    assert Follower(search, None).run() == 0
+    runs = content(store)
+    assert len(runs) == 13
+    by_trial = {run["tags"].get("equipoise.trial", ""): run for run in runs.values()}
+    assert {trial: run["status"] for trial, run in by_trial.items() if run["status"] != "FINISHED"} == {
+        "t003": "KILLED",
+        "t007": "FAILED",
+    }
+    assert by_trial["t003"]["tags"]["equipoise.status"] == "pruned"
+    assert by_trial["t003"]["tags"]["equipoise.reason"] == "stopped after epoch 1: others did better"
+    assert by_trial["t007"]["tags"]["equipoise.reason"] == "loss of task right is nan at step 12"
+
+
+def test_scheme_of_a_trial(search: Path, store: str, content: Read) -> None:
+    Follower(search, None).run()
+    runs = content(store)
+    trial = next(run for run in runs.values() if run["tags"].get("equipoise.trial") == "t000")
+    assert trial["tags"]["mlflow.parentRunId"] == "digits-pair-001"
+    assert set(trial["metrics"]) == {
+        *(
+            f"{task}/{name}"
+            for task in ("left", "right")
+            for name in ("val_accuracy", "val_loss", "train_loss")
+        ),
+        *(f"{task}/{name}" for task in ("left", "right") for name in ("weight", "labels_seen")),
+        "overall/score",
+        "overall/lr",
+        "overall/images_per_s",
+        *(f"best/{task}.{name}" for task in ("left", "right") for name in ("accuracy", "loss")),
+        "best/score",
+        "best/epoch",
+    }
+    assert [step for step, _, _ in trial["history"]["left/val_accuracy"]] == [1, 2, 3, 4]
+    assert [step for step, _, _ in trial["history"]["best/score"]] == [0]
+    assert trial["files"] == ["config/resolved.yaml"]
+    assert [digest[-5:] for _, digest in trial["datasets"]] == ["-test", "train", "3-val"] or trial[
+        "datasets"
+    ]
+    assert trial["params"]["model.heads.left.hidden"] == "[64]"
+
+
+def test_every_trial_has_the_same_params(search: Path, store: str, content: Read) -> None:
+    Follower(search, None).run()
+    trials = [run for run in content(store).values() if run["tags"]["equipoise.kind"] == "trial"]
+    keys = {frozenset(run["params"]) for run in trials}
+    assert len(keys) == 1
+    assert {"balancing.weights.left", "model.backbone.width", "training.optimizer.lr", "seed"} <= next(
+        iter(keys)
+    )
+    assert len(next(iter(keys))) <= 40
+    assert all(value not in ("", "None", "null") for run in trials for value in run["params"].values())
+
+
+def test_the_pareto_set_stands_out(search: Path, store: str, content: Read) -> None:
+    Follower(search, None).run()
+    runs = content(store)
+    orange = {
+        run["tags"]["equipoise.trial"]
+        for run in runs.values()
+        if run["tags"].get("equipoise.pareto") == "true"
+    }
+    assert orange
+    note = runs["digits-pair-001"]["tags"]["mlflow.note.content"]
+    assert all(f"| {trial} |" in note for trial in orange)
+    assert runs["digits-pair-001"]["metrics"]["best/hypervolume"] == 0.5
+
+
+def test_telling_twice_changes_nothing(search: Path, store: str, content: Read) -> None:
+    Follower(search, None).run()
+    once, ids = content(store), read_state(search).runs
+    (search / STATE_NAME).unlink()
+    assert Follower(search, None).run() == 0
+    assert content(store) == once
+    assert read_state(search).runs == ids
+
+
+def test_a_torn_last_record_waits_for_its_rest(tmp_path: Path, store: str, content: Read) -> None:
+    whole = write_journal(tmp_path / "whole", list(search_events(store)))
+    torn = tmp_path / "digits-pair-001"
+    torn.mkdir()
+    text = (whole / FILE_NAME).read_bytes()
+    cut = len(text) * 2 // 3
+    (torn / FILE_NAME).write_bytes(text[:cut])
+    assert Follower(torn, None).run() == 0
+    assert read_state(torn).offset == text[:cut].rfind(b"\n") + 1
+    (torn / FILE_NAME).write_bytes(text)
+    assert Follower(torn, None).run() == 0
+    assert len(content(store)) == 13
+
+
+def test_one_training_is_one_run(tmp_path: Path, store: str, content: Read) -> None:
+    events = list(search_events(store, trials=1, kind="train"))
+    Follower(write_journal(tmp_path / "digits-pair-train-001", events), None).run()
+    (run,) = content(store).values()
+    assert run["tags"]["equipoise.kind"] == "train"
+    assert run["status"] == "FINISHED"
+    assert run["files"] == ["config/experiment.yaml", "config/resolved.yaml"]
+
+
+def test_a_resumed_trial_continues_its_run(tmp_path: Path, store: str, content: Read) -> None:
+    events = [event for event in search_events(store, trials=1) if event["event"] != "search_ended"]
+    ended = {
+        "event": "trial_ended",
+        "trial": "t000",
+        "status": "interrupted",
+        "reason": "Ctrl-C",
+        "best_epoch": 2,
+    }
+    stopped = {
+        "event": "search_ended",
+        "time": events[3]["time"] + 1,
+        "status": "interrupted",
+        "seconds": 3.0,
+    }
+    first = [*events[:4], {**ended, "time": events[3]["time"] + 1}, stopped]
+    directory = write_journal(tmp_path / "digits-pair-001", first)
+    Follower(directory, None).run()
+    assert {run["status"] for run in content(store).values()} == {"KILLED"}
+    again = [{"event": "trial_restarted", "trial": "t000", "time": stopped["time"] + 9}]
+    repeated = {**events[3], "time": stopped["time"] + 10}  # epoch 2 once more
+    rest = [{**event, "time": event["time"] + 60} for event in events[4:]]
+    resumed = {**events[0], "time": stopped["time"] + 8}
+    write_journal(directory, [*first, resumed, *again, repeated, *rest])
+    Follower(directory, None).run()
+    runs = content(store)
+    assert len(runs) == 2
+    (trial,) = (run for run in runs.values() if run["tags"]["equipoise.kind"] == "trial")
+    assert trial["status"] == "FINISHED"
+    assert [step for step, _, _ in trial["history"]["overall/score"]] == [1, 2, 3, 4]
+    assert runs["digits-pair-001"]["status"] == "RUNNING"
+
+
+def test_trials_without_an_end_are_closed_with_the_search(tmp_path: Path, store: str, content: Read) -> None:
+    events = list(search_events(store, trials=1))
+    directory = write_journal(tmp_path / "digits-pair-001", [*events[:3], events[-1]])
+    Follower(directory, None).run()
+    (trial,) = (run for run in content(store).values() if run["tags"]["equipoise.kind"] == "trial")
+    assert (trial["status"], trial["tags"]["equipoise.status"]) == ("KILLED", "interrupted")
+
+
+def test_values_that_are_not_numbers(tmp_path: Path, store: str, content: Read) -> None:
+    events = json.loads(
+        json.dumps(list(search_events(store, trials=1))).replace('"left.loss": 0', '"left.loss": NaN, "_": 0')
+    )
+    Follower(write_journal(tmp_path / "digits-pair-001", events), None).run()
+    assert any("best/left.loss" in run["metrics"] for run in content(store).values())
+
+
+def test_a_run_deleted_by_hand_stops_nothing_else(tmp_path: Path, store: str, content: Read) -> None:
+    from mlflow import MlflowClient
+
+    events = list(search_events(store))
+    directory = write_journal(tmp_path / "digits-pair-001", events[:20])
+    Follower(directory, None).run()
+    MlflowClient(tracking_uri=store).delete_run(read_state(directory).runs["t000"])
+    write_journal(directory, events)
+    assert Follower(directory, None).run() == 0
+    assert len(content(store)) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_points(seed: int, tmp_path: Path, store: str, content: Read) -> None:
+    """However often the writer is killed, MLflow ends up with what an undisturbed one tells."""
+    draw = random.Random(seed)
+    Follower(write_journal(tmp_path / "undisturbed", list(search_events(store))), None).run()
+    uri = sqlite_uri(tmp_path / "not" / "yet" / "there.db")
+    events = list(search_events(uri))
+
+    directory = tmp_path / "digits-pair-001"
+    directory.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.tracking.writer",
+        str(directory),
+        "--parent",
+        str(os.getpid()),
+    ]
+    lives = 5
+    for life in range(lives):
+        writer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        killed_at = time.monotonic() + draw.uniform(1.0, 4.0)
+        for event in events[life * len(events) // lives : (life + 1) * len(events) // lives]:
+            with (directory / FILE_NAME).open("a") as journal:
+                journal.write(json.dumps(event) + "\n")
+            time.sleep(0.05)
+        if life == lives - 1:
+            assert writer.wait(60) == 0
+        else:
+            time.sleep(max(0.0, killed_at - time.monotonic()))
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+    assert content(uri) == content(store)
+    assert [path.name for path in (tmp_path / "not" / "yet").iterdir() if path.name.startswith(".")] == []
+
+
+def test_writer_process_follows_a_live_journal_and_ends(tmp_path: Path, store: str, content: Read) -> None:
+    directory = tmp_path / "digits-pair-001"
+    directory.mkdir()
+    with Journal(directory) as journal:
+        writer = start_writer(directory)
+        for event in search_events(store, trials=3):
+            fields = {key: value for key, value in event.items() if key not in ("event", "time")}
+            journal.append(event["event"], **fields)
+        status = writer.finish(timeout=60)
+    assert status.drained
+    assert not status.running
+    assert status.error is None
+    assert len(content(store)) == 4
+    assert set(status.state.runs) == {"", "t000", "t001", "t002"}
+
+
+def test_an_outage_costs_nothing_and_sigterm_ends_it(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    directory = write_journal(tmp_path / "s-001", list(search_events(f"http://127.0.0.1:{port}", trials=2)))
+    writer = start_writer(directory)
+    began = time.monotonic()
+    while writer.status().error is None and time.monotonic() - began < 60:
+        time.sleep(0.1)
+    status = writer.finish(timeout=60, outage_timeout=0.2)
+    assert status.running
+    assert not status.drained
+    assert status.error is not None
+    assert "refused" in status.error
+    began = time.monotonic()
+    writer.stop()
+    assert time.monotonic() - began < 3
+    assert "waiting" in (directory / "tracking.log").read_text()
