@@ -400,7 +400,10 @@ def _model_lines(size: int | tuple[int, int] | None, rows: Rows) -> list[str]:
 
 def _batch_size(rows: int) -> int:
     """About 20 steps per epoch or more, between 16 and 256."""
-    return max(16, min(256, 2 ** (int(rows * 0.8 / 20).bit_length() - 1)))
+    for size in (256, 128, 64, 32):
+        if rows * 0.8 >= 20 * size:
+            return size
+    return 16
 
 
 def _name(text: str) -> str:
@@ -411,11 +414,7 @@ def _name(text: str) -> str:
 
 def _scalar(text: str) -> str:
     """`text` as a YAML scalar, quoted only where it must be."""
-    plain = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-    )
+    plain = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) and text.lower() not in WORDS
     special = re.fullmatch(r"(builtin|idx|torchvision):[A-Za-z0-9_./-]+", text)
     return text if plain or special else json.dumps(text, ensure_ascii=False)
 

@@ -52,17 +52,21 @@ def markdown() -> str:
             continue
         schema = reader.root["properties"][section]
         lines += ["", f"## `{section}`"]
-        for heading, model in _models(reader, schema, section):
+        for heading, model, tagged in _models(reader, schema, section):
             if heading != section:
                 lines += ["", f"### `{heading}`"]
             about = _one_line(model.get("description", "").split("\n\n")[0])
             lines += ["", *([about, ""] if about else [])]
-            lines += _table(reader, model["properties"], model.get("required", ()))
+            required = [*model.get("required", ()), *(_tags(reader, model) if tagged else ())]
+            lines += _table(reader, model["properties"], required)
     return "\n".join(lines) + "\n"
 
 
-def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """The mapping at `path`, one per kind, and the mappings inside of it, each with its heading."""
+def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
+    """The mapping at `path`, one per kind, and the mappings inside of it.
+
+    Each with its heading, and whether its kind must be written.
+    """
     branches = [branch for branch in reader.branches(schema) if branch.get("type") != "null"]
     for branch in branches:
         if branch.get("type") == "array" and isinstance(branch.get("items"), Mapping):
@@ -74,7 +78,8 @@ def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[s
             if further:
                 yield from _models(reader, further, f"{path}.<{_placeholder(path)}>")
             continue
-        yield path + (f": {_kind(reader, branch)}" if len(branches) > 1 else ""), branch
+        heading = path + (f": {_kind(reader, branch)}" if len(branches) > 1 else "")
+        yield heading, branch, len(branches) > 1 and "default" not in schema
         for key, inner in branch["properties"].items():
             yield from _models(reader, inner, f"{path}.{key}")
 
@@ -85,10 +90,14 @@ def _placeholder(path: str) -> str:
 
 def _kind(reader: SchemaReader, branch: Schema) -> str:
     """What tells this kind from the others: the value of its tag, else its first required key."""
-    for inner in branch["properties"].values():
-        if isinstance(constant := reader.resolve(inner).get("const"), str):
-            return constant
+    for key in _tags(reader, branch):
+        return str(reader.resolve(branch["properties"][key])["const"])
     return str(next(iter(branch.get("required") or branch["properties"])))
+
+
+def _tags(reader: SchemaReader, branch: Schema) -> list[str]:
+    """Keys with one possible value, which tells this kind from the others."""
+    return [key for key, inner in branch["properties"].items() if "const" in reader.resolve(inner)]
 
 
 def _table(reader: SchemaReader, properties: Mapping[str, Schema], required: Sequence[str]) -> list[str]:
