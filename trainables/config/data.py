@@ -33,6 +33,8 @@ class SplitColumn(Section):
     """Split named by a column with the values train, val and (optionally) test."""
 
     column: Text
+    group: Text | None = None
+    """Column whose equal values should not be in two splits: `check` warns where they are."""
     """Of the table."""
 
 
@@ -47,13 +49,25 @@ class Augmentation(Section):
     p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Probability per example. Default 1, and 0.5 for flip and erase."""
 
+    @model_validator(mode="after")
+    def _amount_fits(self) -> Self:
+        if self.amount is None:
+            return self
+        if self.name == "flip":
+            raise ValueError("flip takes no amount")
+        largest = 180 if self.name == "rotate" else 1
+        if self.amount > largest:
+            raise ValueError(f"the amount of {self.name} is at most {largest}, not {self.amount:g}")
+        return self
+
 
 class DataConfig(Section):
     """Images, their labels and their splits."""
 
     source: Text | dict[Text, Text]
-    """`.csv` or `.parquet` table, a class-per-folder tree, `{column: tree}` for several trees joined by file
-    name, `builtin:digits-pair`, `idx:DIR` or `torchvision:NAME`."""
+    """`.csv` or `.parquet` table, a class-per-folder tree (label column `label`), `{column: tree}` for several
+    trees joined by file name, `builtin:digits-pair` (columns `left` and `right`), `idx:DIR` (`label`) or
+    `torchvision:NAME`."""
     image: Text = "path"
     """Table column with paths, URIs or encoded image bytes."""
     root: Text | None = None
@@ -67,14 +81,16 @@ class DataConfig(Section):
     missing: tuple[str | int | float, ...] = ("", "NA")
     """Values that mean "no label": the example stays and is masked for that task. Empty cells always do."""
     image_size: Count | tuple[Count, Count] | None = None
-    """Side, or [height, width], in pixels. Default: the images' own size, which must then be one."""
+    """Side, or [height, width], in pixels: images are scaled until they cover it, and what sticks out is cut
+    off equally at both ends. Default: the images' own size, which must then be one."""
     channels: Literal[1, 3] | None = None
     """1 (grey) or 3 (RGB). Default: 1 if every image is grey, else 3."""
     augment: Literal["none", "light", "strong"] | tuple[Augmentation, ...] = "none"
-    """Of training images. `light`: crop, brightness, contrast. `strong`: also flip, rotate and erase. Or a list."""
+    """Of training images. `light`: crop, brightness, contrast. `strong`: flip and rotate before these, erase
+    after them. Or a list."""
     unreadable: Literal["error", "drop"] = "error"
     """What to do with images that cannot be decoded. Dropped ones are counted per split."""
-    max_pixels: Count = 64_000_000
-    """Larger images are refused (decompression bombs)."""
+    max_pixels: Annotated[Count, Field(le=178_956_970)] = 64_000_000
+    """Larger images are refused before they are decoded (decompression bombs)."""
     cache: Text | None = None
     """Folder of decoded images. Default: $EQUIPOISE_CACHE, else ~/.cache/equipoise."""

@@ -32,6 +32,12 @@ STRONG = (
 AMOUNTS = {"crop": 0.125, "rotate": 10.0, "brightness": 0.2, "contrast": 0.2, "erase": 0.2}
 """`amount` where the config names none; what it means is said there."""
 
+DRAWS = {"crop": 3, "flip": 1, "rotate": 2, "brightness": 2, "contrast": 2, "erase": 5}
+"""Numbers drawn per example."""
+
+MOVES = ("crop", "flip")
+"""Those that only move pixels, which is four times as cheap before they become floats."""
+
 ASPECT = 10 / 3
 """An erased rectangle is at most this much longer than wide, or wider than long."""
 
@@ -42,37 +48,37 @@ def augment(images: Tensor, example_ids: ArrayLike, *, seed: int, epoch: int, co
     Every draw is keyed by (seed, epoch, example, augmentation), see `keyed.uniforms`.
 
     Args:
-        images: (B, C, H, W) in [0, 1], or uint8, which is scaled to [0, 1] first.
+        images: (B, C, H, W) uint8, or floats in [0, 1].
         example_ids: (B,) row numbers in the dataset.
         seed: of the training.
         epoch: of the training.
         config: `data.augment`.
 
     Returns:
-        (B, C, H, W) floats in [0, 1]; with `none` and floats, `images` itself.
+        (B, C, H, W) floats in [0, 1], of uint8 in [0, 255]; or still uint8, if pixels were only moved.
     """
-    batch = images.float().div_(255) if images.dtype == torch.uint8 else images
-    for step in _steps(config):
-        ids = np.asarray(example_ids)
-
-        def draw(count: int, name: str = step.name, ids: NDArray[np.int64] = ids) -> NDArray[np.float64]:
-            return uniforms(seed, epoch, ids, f"augment.{name}", count)
+    white = 1.0 if images.is_floating_point() else 255.0
+    batch = images
+    for n, step in enumerate(_steps(config)):
+        draws = uniforms(seed, epoch, example_ids, f"augment.{n}.{step.name}", DRAWS[step.name])
+        if step.name not in MOVES and not batch.is_floating_point():
+            batch = batch.float()
 
         amount = AMOUNTS.get(step.name, 0.0) if step.amount is None else step.amount
         p = step.p if step.p is not None else 0.5 if step.name in ("flip", "erase") else 1.0
         match step.name:
             case "crop":
-                batch = _crop(batch, draw(3), amount, p)
+                batch = _crop(batch, draws, amount, p)
             case "flip":
-                batch = torch.where(_chosen(batch, draw(1)[:, 0], p), batch.flip(-1), batch)
+                batch = torch.where(_chosen(batch, draws[:, 0], p), batch.flip(-1), batch)
             case "rotate":
-                batch = _rotate(batch, draw(2), amount, p)
+                batch = _rotate(batch, draws, amount, p)
             case "brightness":
-                batch = _brightness(batch, draw(2), amount, p)
+                batch = (batch * _factors(batch, draws, amount, p)).clamp_(0, white)
             case "contrast":
-                batch = _contrast(batch, draw(2), amount, p)
+                batch = _contrast(batch, draws, amount, p).clamp_(0, white)
             case "erase":
-                batch = _erase(batch, draw(5), amount, p)
+                batch = _erase(batch, draws, amount, p, white / 2)
     return batch
 
 
@@ -90,7 +96,7 @@ def _steps(config: Config) -> Sequence[Augmentation]:
 
 def _crop(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -> Tensor:
     """Shift by up to `amount` of the side on each axis; black comes in at the edge."""
-    B, C, H, W = batch.shape
+    B, _, H, W = batch.shape
     reach_y, reach_x = round(amount * H), round(amount * W)
     if reach_y == reach_x == 0:
         return batch
@@ -118,20 +124,15 @@ def _rotate(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) 
     return torch.where(_chosen(batch, draws[:, 0], p), turned, batch)
 
 
-def _brightness(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -> Tensor:
-    """Multiply by 1 ± `amount`."""
-    return (batch * _factors(batch, draws, amount, p)).clamp_(0, 1)
-
-
 def _contrast(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -> Tensor:
     """Stretch away from the image's own mean by 1 ± `amount`."""
     factor = _factors(batch, draws, amount, p)
     mean = batch.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul(mean * (1 - factor), batch, factor).clamp_(0, 1)
+    return torch.addcmul(mean * (1 - factor), batch, factor)
 
 
-def _erase(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -> Tensor:
-    """Random erasing (Zhong et al., AAAI 2020): a rectangle of up to `amount` of the area becomes mid-grey."""
+def _erase(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float, fill: float) -> Tensor:
+    """A rectangle of up to `amount` of the area becomes `fill` (Zhong et al., Random Erasing, AAAI 2020)."""
     _, _, H, W = batch.shape
     area = draws[:, 1] * amount * H * W
     ratio = np.exp((2 * draws[:, 2] - 1) * math.log(ASPECT))
@@ -144,7 +145,7 @@ def _erase(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -
     rows = (y >= top[:, None]) & (y < (top + high)[:, None])
     columns = (x >= left[:, None]) & (x < (left + wide)[:, None])
     erased = _on(batch, rows)[:, None, :, None] & _on(batch, columns)[:, None, None, :]
-    return batch.masked_fill(erased, 0.5)
+    return batch.masked_fill(erased, fill)
 
 
 def _factors(batch: Tensor, draws: NDArray[np.float64], amount: float, p: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, and on nothing else.
 
-A number is a hash of (seed, epoch, example, purpose): batches, workers and the order of examples have no influence,
-and there is no generator whose state would have to be saved.
+A number is a hash of (seed, epoch, example, purpose): batches, workers and the order of examples have no
+influence, and there is no generator whose state would have to be saved.
 """
 
 import hashlib
