@@ -18,7 +18,7 @@ from pydantic import (
 )
 from typing_extensions import override
 
-from search_spaces.suggesters import Suggester
+from search_spaces.suggesters import Suggester, between
 from search_spaces.values import Value, identity, plain
 
 Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -336,10 +336,9 @@ def _require_positive(low: float) -> None:
 
 
 def _spread(low: float, high: float, points: int, *, log: bool) -> tuple[float, ...]:
-    """`points` numbers from low to high, evenly spread in value or logarithm; the bounds exactly."""
-    steps = (step / (points - 1) for step in range(1, points - 1))
-    inner = (low * (high / low) ** step if log else low + (high - low) * step for step in steps)
-    return (low, *inner, high)
+    """Up to `points` different numbers from low to high, evenly spread; the bounds exactly."""
+    inner = (between(low, high, step / (points - 1), log=log) for step in range(1, points - 1))
+    return tuple(dict.fromkeys((low, *inner, high)))
 
 
 FORMS: tuple[type[_DomainBase], ...] = (Choice, Uniform, LogUniform, Integer, LogInteger, Simplex)

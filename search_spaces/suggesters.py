@@ -25,6 +25,15 @@ class Suggester(Protocol):
         ...
 
 
+def between(low: float, high: float, share: float, *, log: bool) -> float:
+    """Return what lies `share` (0 to 1) of the way from low to high, with `log` in the logarithm."""
+    if log:
+        found = math.exp((1 - share) * math.log(low) + share * math.log(high))
+    else:
+        found = (1 - share) * low + share * high
+    return min(max(found, low), high)
+
+
 class RandomSuggester:
     """Independent random draws, each keyed by (seed, trial number, attempt, name).
 
@@ -38,9 +47,7 @@ class RandomSuggester:
 
     def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """Uniform, or uniform in the logarithm, in [low, high]."""
-        u = self._uniform(name)
-        drawn = low * (high / low) ** u if log else low + u * (high - low)
-        return min(max(drawn, low), high)
+        return between(low, high, self._uniform(name), log=log)
 
     def integer(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """Uniform over the integers; with `log`, integer i has the mass of [i - ½, i + ½] in logarithm."""

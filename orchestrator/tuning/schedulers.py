@@ -1,0 +1,51 @@
+"""Which trials Ray Tune stops, and in which order it starts them."""
+
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from orchestrator.tuning.halving import SuccessiveHalving
+from search_spaces.search import Asha
+
+
+class QueueScheduler(FIFOScheduler):
+    """Starts trials in order and never stops one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[str, str] = {}
+        """Why trials were stopped, by trial."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Leave the order to Tune, which starts pending trials as they came.
+
+        Tune's own FIFOScheduler names the first pending trial here, again and again. While that one waits
+        for its actor to start, Tune then gives it the warm actor that another trial leaves, and kills the one
+        that is starting: with trials shorter than the start of a process, the second slot never comes up.
+        (Trials are also to be made while one is pending: TUNE_MAX_PENDING_TRIALS_PG = slots.)
+        """
+
+
+class AshaScheduler(QueueScheduler):
+    """Stops trials by successive halving."""
+
+    def __init__(self, halving: SuccessiveHalving) -> None:
+        super().__init__()
+        self._halving = halving
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Judge the trial at its epoch. Tune does not ask for the last one of a trial."""
+        if self._halving.metric not in result:
+            return str(TrialScheduler.CONTINUE)
+        reason = self._halving.judge(trial.trial_id, result["epoch"], result[self._halving.metric])
+        if reason is None:
+            return str(TrialScheduler.CONTINUE)
+        self.reasons[trial.trial_id] = reason
+        return str(TrialScheduler.STOP)
+
+
+def make_scheduler(stop_early: Asha | None, *, epochs: int) -> QueueScheduler:
+    """Build the scheduler that `search.stop_early` asks for; `epochs`: of a whole trial."""
+    if stop_early is None:
+        return QueueScheduler()
+    return AshaScheduler(SuccessiveHalving(stop_early, epochs=epochs))

@@ -1,0 +1,21 @@
+"""Ray's environment, set before any test module imports Ray, and one local cluster for all tests."""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.cluster import RayAddress, connected, set_environment
+from orchestrator.resources import NodeResources
+
+set_environment(RayAddress(None))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A private Ray with four cores, for all tests that need nothing special of theirs."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("RAY_preload_python_modules", "")  # four idle workers importing torch take the machine
+        warnings.simplefilter("ignore")  # Ray's own
+        with connected(RayAddress(None), NodeResources(cpus=4, gpus=0, memory=2**30)):
+            yield
