@@ -11,6 +11,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from orchestrator.errors import ConfigError
 from orchestrator.explain import Finding, KeyPath, dotted, nearest, quoted
 
+PLAIN_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MOST_NODES = 50_000
 """Aliases are expanded, so a short file can describe an enormous one."""
 
@@ -59,7 +60,9 @@ class Document:
         """All problems of the file in the order in which they stand there, overrides last."""
         placed = [*self.findings, *((self.place(finding), str(finding)) for finding in findings)]
         placed.sort(key=lambda problem: (problem[0].override or "", problem[0].line, problem[0].column))
-        return ConfigError("\n".join(dict.fromkeys(self.line(*problem) for problem in placed)))
+        lines = list(dict.fromkeys(self.line(*problem) for problem in placed))
+        head = [] if len(lines) == 1 else [f"{len(lines)} errors in {self.name}"]
+        return ConfigError("\n".join([*head, *lines]))
 
 
 def read_document(text: str, name: str) -> Document:
@@ -105,6 +108,8 @@ class _Builder:
         if id(node) in outer:
             raise ConfigError(self.document.line(place, f"{dotted(path)}: an alias inside of its own anchor"))
         outer = (*outer, id(node))
+        if not isinstance(node, ScalarNode) and str(node.tag) not in PLAIN_COLLECTIONS:
+            self._note(node, f"{dotted(path)}: the tag {_tag(node)} is not allowed: write plain values")
         if isinstance(node, MappingNode):
             return self._mapping(node, path, outer)
         if isinstance(node, SequenceNode):
@@ -145,7 +150,7 @@ class _Builder:
         return result
 
     def _scalar(self, node: Node, path: KeyPath) -> Any:
-        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        tag = _tag(node).removeprefix("!!")
         text = node.value
         try:
             match tag:
@@ -158,7 +163,7 @@ class _Builder:
         except (ValueError, KeyError, OverflowError) as error:
             self._note(node, f"{dotted(path)}: {quoted(text)} is no number: {error}")
             return None
-        self._note(node, f"{dotted(path)}: the tag !!{tag} is not allowed: write plain values")
+        self._note(node, f"{dotted(path)}: the tag {_tag(node)} is not allowed: write plain values")
         return None
 
     def _note(self, node: Node, message: str) -> None:
@@ -251,6 +256,10 @@ def _step(container: Any, path: KeyPath, segments: list[str]) -> tuple[Any, list
 def _tag_name(path: KeyPath) -> str:
     """The key that text in place of a section stands for."""
     return "method" if path == ("balancing",) else "name"
+
+
+def _tag(node: Node) -> str:
+    return str(node.tag).replace("tag:yaml.org,2002:", "!!")
 
 
 def _place(node: Node) -> Place:

@@ -54,6 +54,9 @@ def quoted(value: Any) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The most similar of `known`, if one is similar enough to be meant."""
     by_lower = {option.lower(): option for option in known}
+    begun = [option for lower, option in by_lower.items() if len(word) > 1 and lower.startswith(word.lower())]
+    if len(begun) == 1:
+        return begun[0]
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
 
@@ -277,7 +280,8 @@ class SchemaReader:
             and self._numeric(kinds)
             and not hint
         ):
-            what = f"{quoted(value)} is not allowed"  # a number of the wrong size
+            # a number of the wrong size
+            what = f"{quoted(value)} is not allowed" if math.isfinite(value) else "it must be finite"
         return Finding(path, f"{what}; {self.describe(schema)} is needed.{hint}")
 
     @staticmethod

@@ -102,7 +102,7 @@ def _tags(reader: SchemaReader, branch: Schema) -> list[str]:
 
 def _table(reader: SchemaReader, properties: Mapping[str, Schema], required: Sequence[str]) -> list[str]:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    rows = sorted(properties.items(), key=lambda row: _rank(reader, *row, required))
+    rows = sorted(properties.items(), key=lambda row: _rank(reader, row[0], row[1], required))
     for key, schema in rows:
         kind = _cell(_type(reader, schema))
         default = "*required*" if key in required else _default(reader, schema)

@@ -1,0 +1,226 @@
+"""Experiment files: how they are read, overridden, and turned into trials."""
+
+import json
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.spec import load_spec, parse_spec
+from trainables.config.model import NamedBackbone, SmallCNN
+from trainables.config.training import SGD, AdamW, Cosine
+
+SMALL = """\
+name: small
+data: {source: "builtin:digits-pair"}
+tasks:
+  left: {type: multiclass, label: left}
+  right: {type: multiclass, label: right}
+"""
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_examples_load(file: Path) -> None:
+    spec = load_spec(file)
+    assert spec.folder == file.parent
+    assert spec.text == file.read_text()
+    assert spec.trial_config().data == spec.data
+    assert json.loads(json.dumps(spec.resolved()))["name"] == spec.name
+
+
+def test_the_demo_is_an_example() -> None:
+    assert load_spec(EXAMPLES[0].parent / "digits_pair.yaml").name == "digits-pair"
+
+
+def test_numbers_text_and_dates_are_yaml_1_2() -> None:
+    spec = parse_spec(
+        SMALL + "training: {optimizer: {name: adamw, lr: 1e-3, weight_decay: 3e-4}}\n"
+        "tracking: {mlflow: no, storage: 2026-01-02}\n"
+    )
+    assert isinstance(spec.training.optimizer, AdamW)
+    assert spec.training.optimizer.lr == 0.001
+    assert spec.training.optimizer.weight_decay == 0.0003
+    assert spec.tracking.mlflow == "no"
+    assert spec.tracking.storage == "2026-01-02"
+
+
+def test_anchors_and_merges() -> None:
+    spec = parse_spec(
+        "name: a\ndata: {source: x.csv}\ntasks:\n"
+        "  a: &task {type: multiclass, label: a, label_smoothing: 0.1}\n"
+        "  b: {<<: *task, label: b}\n  c: *task\n"
+    )
+    assert spec.tasks["b"].label == "b"
+    assert spec.tasks["b"].label_smoothing == spec.tasks["c"].label_smoothing == 0.1
+
+
+def test_expanding_aliases_is_bounded() -> None:
+    lines = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
+    began = time.perf_counter()
+    with pytest.raises(ConfigError, match="aliases expanded"):
+        parse_spec("\n".join(lines))
+    assert time.perf_counter() - began < 5
+
+
+def test_a_kind_need_not_be_named_where_there_is_a_default() -> None:
+    spec = parse_spec(SMALL + "training: {optimizer: {lr: 0.5}}\nmodel: {backbone: lenet}\n")
+    assert spec.training.optimizer == AdamW(lr=0.5)
+    assert spec.model.backbone.name == "lenet"
+
+
+def test_byte_order_mark_and_crlf(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
+    assert load_spec(file).name == "small"
+
+
+# Overrides
+
+
+def test_overrides_apply_in_order() -> None:
+    assert parse_spec(SMALL, overrides=["seed=3", "seed=4"]).seed == 4
+
+
+def test_an_override_makes_what_is_missing_on_the_way() -> None:
+    spec = parse_spec(SMALL, overrides=["training.optimizer.lr=1e-2", "model.heads.left.kind=mlp"])
+    assert spec.training.optimizer == AdamW(lr=0.01)
+    assert spec.model.heads["left"].kind == "mlp"
+
+
+def test_an_override_below_a_short_form() -> None:
+    spec = parse_spec(SMALL + "model: {backbone: small_cnn}\n", overrides=["model.backbone.width=7"])
+    assert spec.model.backbone == SmallCNN(width=7)
+
+
+def test_null_removes() -> None:
+    text = (
+        SMALL
+        + "seed: 9\nsearch: {space: {training.optimizer.lr: {log: [1e-5, 1e-2]}, training.epochs: {int: [1, 3]}}}\n"
+    )
+    spec = parse_spec(text, overrides=["seed=null", "search.space.training.optimizer.lr=null"])
+    assert spec.seed == 0
+    assert list(spec.search.space) == ["training.epochs"]
+
+
+def test_an_override_of_a_list_item_and_of_a_mapping() -> None:
+    text = SMALL + "search: {objectives: [left.accuracy, right.accuracy]}\n"
+    spec = parse_spec(
+        text, overrides=["search.objectives.1=right.f1", "balancing.weights={left: 2, right: 1}"]
+    )
+    assert spec.search.objectives == ("left.accuracy", "right.f1")
+    assert spec.balancing.weights == {"left": 2, "right": 1}
+
+
+def test_overrides_are_remembered_and_the_text_is_as_written() -> None:
+    spec = parse_spec(SMALL, overrides=["seed=3"])
+    assert spec.text == SMALL
+    assert spec.overrides == ("seed=3",)
+
+
+# Trials
+
+BASE = (
+    SMALL
+    + """\
+model: {backbone: resnet18}
+balancing: {method: static, weights: {left: 1, right: 2}}
+training: {optimizer: {name: sgd, lr: 0.1, momentum: 0.5}, schedule: {name: cosine}}
+"""
+)
+
+
+def test_values_are_merged_over_the_file() -> None:
+    trial = parse_spec(BASE).trial_config_with(
+        {"training.optimizer.lr": 0.2, "model.heads.left.dropout": 0.3}
+    )
+    assert trial.training.optimizer == SGD(lr=0.2, momentum=0.5)
+    assert trial.training.schedule == Cosine()
+    assert trial.model.backbone == NamedBackbone(name="resnet18")
+    assert trial.model.head("left").dropout == 0.3
+
+
+def test_a_mapping_replaces_all_that_stood_there() -> None:
+    trial = parse_spec(BASE).trial_config_with(
+        {"balancing.weights": {"left": 0.5}, "training.optimizer": {"name": "adamw"}}
+    )
+    assert trial.balancing.weights == {"left": 0.5}
+    assert trial.training.optimizer == AdamW()
+
+
+def test_no_values_give_the_file() -> None:
+    spec = parse_spec(BASE)
+    trial = spec.trial_config()
+    assert {key: getattr(trial, key) for key in type(trial).model_fields} == {
+        key: getattr(spec, key) for key in type(trial).model_fields
+    }
+
+
+def test_trials_do_not_share_what_they_are_made_of() -> None:
+    spec = parse_spec(BASE)
+    first = spec.trial_config_with({"balancing.weights": {"left": 0.5}})
+    assert spec.trial_config().balancing.weights == {"left": 1, "right": 2}
+    assert first.fingerprint != spec.trial_config().fingerprint
+    assert first.fingerprint == spec.trial_config_with({"balancing.weights": {"left": 0.5}}).fingerprint
+
+
+def test_what_is_compared_is_measured() -> None:
+    spec = parse_spec(
+        SMALL + "training: {select: {metric: left.ece, mode: min}}\n"
+        "search: {objectives: [left.auroc, right.accuracy, right.loss, score], stop_early: {on: right.f1}}\n"
+    )
+    trial = spec.trial_config()
+    assert set(trial.tasks["left"].metrics) == {"auroc", "ece"}
+    assert set(trial.tasks["right"].metrics) == {"f1"}
+    assert spec.tasks["left"].metrics == ()
+
+
+def test_objectives_default_to_every_tasks_metric() -> None:
+    assert parse_spec(SMALL).objectives == ("left.accuracy", "right.accuracy")
+
+
+def test_a_spec_survives_pickling() -> None:
+    spec = parse_spec(BASE, overrides=["seed=5"])
+    copy = pickle.loads(pickle.dumps(spec))
+    assert copy == spec
+    assert copy.overrides == spec.overrides
+    assert copy.folder == spec.folder
+
+
+def test_making_a_trial_is_fast() -> None:
+    spec = load_spec(EXAMPLES[0].parent / "table.yaml")
+    values = {"training.optimizer.lr": 0.01, "balancing.weights": {"color": 0.2, "style": 0.5, "logo": 0.3}}
+    fastest = 1.0
+    for _ in range(20):
+        began = time.perf_counter()
+        spec.trial_config_with(values)
+        fastest = min(fastest, time.perf_counter() - began)
+    assert fastest < 0.002
+
+
+# The search space
+
+
+def test_a_key_and_its_part_may_be_searched_where_they_agree() -> None:
+    spec = parse_spec(
+        SMALL + "search:\n  space:\n    training.optimizer: {choice: [{name: sgd}, {name: adamw}]}\n"
+        "    training.optimizer.lr: {log: [1e-4, 1e-1]}\n"
+    )
+    trial = spec.trial_config_with({"training.optimizer": {"name": "sgd"}, "training.optimizer.lr": 0.02})
+    assert trial.training.optimizer == SGD(lr=0.02)
+
+
+def test_a_conditional_key_is_judged_with_its_condition() -> None:
+    parse_spec(
+        SMALL + "search:\n  space:\n    training.optimizer.name: {choice: [adamw, sgd]}\n"
+        "    training.optimizer.momentum: {float: [0.5, 0.9], when: {training.optimizer.name: sgd}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "space", ["task_weights", "head_architecture", "head_architecture_per_task", "optimization"]
+)
+def test_ready_made_spaces_fit_any_file(space: str) -> None:
+    parse_spec(SMALL + f"search: {{space: [{space}]}}\n")
