@@ -8,7 +8,7 @@ from orchestrator.tuning.halving import SuccessiveHalving
 from search_spaces.search import Asha
 
 
-class QueueScheduler(FIFOScheduler):
+class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
     """Starts trials in order and never stops one."""
 
     def __init__(self) -> None:

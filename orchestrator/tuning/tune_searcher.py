@@ -20,7 +20,7 @@ def trial_name(number: int) -> str:
     return f"t{number:03d}"
 
 
-class TuneSearcher(SearchAlgorithm):
+class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
     """Tune's side of a `Searcher`.
 
     It implements Tune's `SearchAlgorithm`, not `ray.tune.search.Searcher`, because the generator around those

@@ -58,7 +58,7 @@ def conditional_spaces(draw: st.DrawFn) -> SearchSpace:
     for key in draw(st.permutations(["a", "b.c", "d.e.f", "g", "b.h"]))[: draw(st.integers(0, 5))]:
         form = dict(draw(FORMS.filter(_is_valid)))
         choices = {name: other["choice"] for name, other in forms.items() if "choice" in other}
-        if choices and draw(st.booleans()):
+        if draw(st.booleans()) and choices:
             depends = draw(st.lists(st.sampled_from(sorted(choices)), min_size=1, max_size=2, unique=True))
             form["when"] = {
                 name: draw(st.lists(st.sampled_from(choices[name]), min_size=1, max_size=2))

@@ -3,7 +3,7 @@
 import math
 import random
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -158,7 +158,7 @@ def test_a_loss_is_minimised() -> None:
     assert tail < statistics.mean(abs(math.log10(values["lr"]) + 3) for values in proposals[:10])
 
 
-def told(objectives: tuple[str, ...], outcomes: list[Outcome]) -> list[Any]:
+def told(objectives: tuple[str, ...], outcomes: Sequence[Outcome]) -> list[Any]:
     """The study's trials after these outcomes and one more trial that runs."""
     searcher = TpeSearcher(SPACE, objectives, seed=0, trials=40)
     for number, outcome in enumerate(outcomes):

@@ -22,7 +22,7 @@ SPACE = SearchSpace({"x": Uniform(float=(0.0, 1.0))})
 EPOCHS = 4
 
 
-class Climber(tune.Trainable):
+class Climber(tune.Trainable):  # type: ignore[misc]
     """Reports its trial's x after each of four short epochs; its slot may take time to open."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ class Climber(tune.Trainable):
         return {"epoch": self._epoch, "score": self._x, "done": self._epoch == EPOCHS, "process": os.getpid()}
 
 
-class Recorder(tune.Callback):
+class Recorder(tune.Callback):  # type: ignore[misc]
     """Tells the searcher what the journal would."""
 
     def __init__(self, searcher: TuneSearcher):
