@@ -11,19 +11,22 @@ def _pooled(side: int, *, trimmed: int) -> int:
 
 
 class SmallCNN(nn.Module):
-    """conv 3×3 to 8, pool, conv 3×3 to 16, pool, linear to `width`: any image size, small ones are padded."""
+    """conv 3×3 to 8, pool, conv 3×3 to 16, pool, linear to `width`: any image size, small ones are padded.
 
-    smallest = 10  # two unpadded 3×3 convolutions with pooling leave 1×1
+    The convolutions pad by one pixel: without, the poolings of a 12×12 image would drop its last rows and columns.
+    """
+
+    smallest = 4  # two poolings leave 1×1
 
     def __init__(self, channels: int, image_size: tuple[int, int], width: int) -> None:
         super().__init__()
         height, width_pixels = image_size
         self.pad_bottom = max(0, self.smallest - height)
         self.pad_right = max(0, self.smallest - width_pixels)
-        self.conv1 = nn.Conv2d(channels, 8, 3)
-        self.conv2 = nn.Conv2d(8, 16, 3)
-        rows = _pooled(_pooled(height + self.pad_bottom, trimmed=2), trimmed=2)
-        columns = _pooled(_pooled(width_pixels + self.pad_right, trimmed=2), trimmed=2)
+        self.conv1 = nn.Conv2d(channels, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 16, 3, padding=1)
+        rows = _pooled(_pooled(height + self.pad_bottom, trimmed=0), trimmed=0)
+        columns = _pooled(_pooled(width_pixels + self.pad_right, trimmed=0), trimmed=0)
         self.shared = nn.Linear(16 * rows * columns, width)
         self.out_features = width
 
