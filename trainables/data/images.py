@@ -1,5 +1,7 @@
 """From encoded bytes or arrays to uint8 (C, H, W), as a person sees the picture."""
 
+import functools
+import importlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -10,8 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-"""What is read. Formats that run other programs (EPS) or that nobody photographs in stay out."""
+PLUGINS = {
+    "JPEG": "JpegImagePlugin",  # and with it MPO
+    "PNG": "PngImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
+"""What is read, and by what. Formats that run other programs (EPS) or that nobody photographs in stay out."""
 
 PILLOW_LIMIT = 178_956_970
 """Pixels above which Pillow itself refuses an image."""
@@ -51,6 +63,7 @@ class Header:
 def quiet_pillow() -> Iterator[None]:
     """Silence Pillow's warnings, whose subjects are judged here; to be entered once, around threads."""
     with warnings.catch_warnings():
+        _formats()  # before there are threads
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         yield
@@ -113,7 +126,7 @@ def _opened(encoded: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not encoded:
         raise UnreadableImageError("it is empty")
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(encoded), formats=_formats())
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image in a format that is read here") from error
     except Image.DecompressionBombError as error:
@@ -128,6 +141,14 @@ def _opened(encoded: bytes, max_pixels: int) -> Iterator[Image.Image]:
                 f"{image.width} × {image.height} pixels are more than data.max_pixels ({max_pixels})"
             )
         yield image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this Pillow can read. Imported here, because Pillow's own way imports forty more."""
+    for plugin in PLUGINS.values():
+        importlib.import_module(f"PIL.{plugin}")
+    return tuple(name for name in PLUGINS if name in Image.OPEN)
 
 
 def _is_grey(image: Image.Image) -> bool:
