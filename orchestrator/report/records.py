@@ -69,6 +69,8 @@ class SearchRecord:
     objectives: tuple[str, ...]
     spec: dict[str, Any] = field(repr=False)
     data: dict[str, Any] = field(repr=False)
+    slots: dict[str, Any] = field(default_factory=dict)
+    """`slots`, and of each its `workers`, and of each of those its `cpus` and `gpus`."""
     tracking_uri: str | None = None
     experiment_id: str | None = None
     run_id: str | None = None
@@ -173,6 +175,16 @@ class SearchLog:
             case "search_ended":
                 self.ended = event
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What is traded off."""
+        return objectives_of(self.started)
+
+    @property
+    def began(self) -> float:
+        """When the command was given, seconds since 1970."""
+        return float(self.started.get("began") or self.started.get("time") or self._last_time)
+
     def trial(self, trial: str) -> TrialRecord:
         """One trial as far as it got (without its place in the Pareto set)."""
         return self._trials[trial].record(search_over=self.ended is not None)
@@ -182,7 +194,7 @@ class SearchLog:
     ) -> SearchRecord:
         """Everything so far. `runs` are MLflow's run ids by trial, under "" the search's own."""
         start, runs = self.started, runs or {}
-        objectives = tuple(start.get("objectives") or _objectives(start.get("spec", {})))
+        objectives = self.objectives
         trials = [self.trial(name) for name in self._trials]
         trials.sort(key=lambda trial: trial.number)
         completed = [trial for trial in trials if trial.status == "completed"]
@@ -193,7 +205,7 @@ class SearchLog:
         front = {
             trial.trial for trial, chosen in zip(completed, on_front, strict=True) if chosen and objectives
         }
-        began = start.get("time", self._last_time)
+        began = self.began
         return SearchRecord(
             search_id=start.get("search_id", self.directory.name),
             name=start.get("name", ""),
@@ -211,6 +223,7 @@ class SearchLog:
             objectives=objectives,
             spec=start.get("spec", {}),
             data=start.get("data") or {},
+            slots=start.get("slots") or {},
             tracking_uri=start.get("tracking_uri"),
             experiment_id=experiment_id,
             run_id=runs.get(""),
@@ -307,9 +320,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def _objectives(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """`search.objectives`, by default every task's own metric."""
-    chosen = (spec.get("search") or {}).get("objectives")
+def objectives_of(started: Event) -> tuple[str, ...]:
+    """The objectives of the `search_started` event; where it names none, every task's own metric."""
+    spec = started.get("spec") or {}
+    chosen = started.get("objectives") or (spec.get("search") or {}).get("objectives")
     if chosen:
         return tuple(chosen)
     return tuple(f"{task}.{config['metric']}" for task, config in (spec.get("tasks") or {}).items())

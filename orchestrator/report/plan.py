@@ -1,0 +1,109 @@
+"""What is about to happen, said before it does. Input: the journal's `search_started` event."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report import formats
+from orchestrator.report.records import objectives_of
+from orchestrator.tuning.journal import Event
+
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def planned_trials(started: Event) -> int:
+    """How many trials a run will have at most."""
+    if started.get("kind") == "train":
+        return 1
+    return int(started.get("trials") or (started["spec"].get("search") or {}).get("trials", 0))
+
+
+def planned_epochs(started: Event) -> int:
+    """Epochs of one trial at most; 0 if unknown."""
+    return int((started["spec"].get("training") or {}).get("epochs", 0))
+
+
+def plan(started: Event) -> RenderableType:
+    """Tasks with their labels, what is searched and how, on what, and where results go."""
+    spec = started["spec"]
+    search = spec.get("search") or {}
+    epochs = formats.count(planned_epochs(started), "epoch")
+    if started.get("kind") == "train":
+        title = f"{started['search_id']}: one training of {epochs}"
+        facts = {"seed": str(spec.get("seed", 0))}
+    else:
+        trials = formats.count(planned_trials(started), "trial")
+        title = f"{started['search_id']}: {trials} of at most {epochs}"
+        facts = {
+            "searched": ", ".join(search.get("space") or {}) or "nothing",
+            "sampler": str(search.get("sampler", "")),
+            "objectives": ", ".join(objectives_of(started)),
+            "stops early": _stopping(search.get("stop_early")),
+        }
+    facts |= {
+        "runs on": _resources(started.get("slots") or {}),
+        "results": str(started.get("directory") or (spec.get("tracking") or {}).get("storage", "")),
+        "MLflow": str(started.get("tracking_uri") or ""),
+    }
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in facts.items():
+        if text:
+            grid.add_row(name, text)
+    return Group(Text(title, style="bold"), _tasks(spec, started.get("data") or {}), grid, Text())
+
+
+def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
+    splits = data.get("splits") or {}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("task", "type"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("classes", justify="right")
+    table.add_column("metric", no_wrap=True)
+    for split in splits:
+        table.add_column(_SPLITS.get(split, split), justify="right", no_wrap=True)
+    for task, config in (spec.get("tasks") or {}).items():
+        classes = (data.get("classes") or {}).get(task) or config.get("classes") or ()
+        labels = (data.get("labels") or {}).get(task) or {}
+        counts = (_labels(labels.get(split), images) for split, images in splits.items())
+        table.add_row(task, config["type"], str(len(classes) or ""), config["metric"], *counts)
+    images = [Text(f"{count:,}", style="dim") for count in splits.values()]
+    table.add_row(Text("images", style="dim"), Text(_image(data.get("image")), style="dim"), "", "", *images)
+    return table
+
+
+def _labels(labels: int | None, images: int) -> str:
+    """Labels of one task and split, with how many images have none."""
+    if labels is None:
+        return ""
+    return f"{labels:,}" if labels == images else f"{labels:,} ({images - labels:,} missing)"
+
+
+def _image(shape: Any) -> str:
+    if not shape:
+        return ""
+    channels, height, width = shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'color'}"
+
+
+def _stopping(stop: Any) -> str:
+    if not stop:
+        return "no"
+    after = formats.count(int(stop.get("min_epochs", 1)), "epoch")
+    return f"{stop.get('kind')} on {stop.get('on')} after {after}, 1 of {stop.get('reduction')} goes on"
+
+
+def _resources(slots: Mapping[str, Any]) -> str:
+    if not slots:
+        return ""
+    per_worker = formats.count(int(slots.get("cpus") or 1), "core")
+    if slots.get("gpus"):
+        per_worker += f" and {slots['gpus']:g} GPU"
+    workers = int(slots.get("workers") or 1)
+    each = per_worker if workers == 1 else f"{workers} workers of {per_worker}"
+    number = int(slots.get("slots") or 1)
+    return each if number == 1 else f"{number} trials at a time, each {each}"
