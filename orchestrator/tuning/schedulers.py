@@ -1,5 +1,6 @@
 """Which trials Ray Tune stops, and in which order it starts them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -15,6 +16,9 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.reasons: dict[str, str] = {}
         """Why trials were stopped, by trial."""
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Learn from an event of the journal of an interrupted search. Here, nothing depends on it."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Leave the order to Tune, which starts pending trials as they came.
@@ -32,6 +36,12 @@ class AshaScheduler(QueueScheduler):
     def __init__(self, halving: SuccessiveHalving) -> None:
         super().__init__()
         self._halving = halving
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Learn what trials have reached. What is judged already, as during the search itself, stays so."""
+        if event["event"] == "epoch" and self._halving.metric in event["report"]["metrics"]:
+            report = event["report"]
+            self._halving.judge(event["trial"], report["epoch"], report["metrics"][self._halving.metric])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge the trial at its epoch. Tune does not ask for the last one of a trial."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.tuning.halving import SuccessiveHalving
+from orchestrator.tuning.schedulers import make_scheduler
 from search_spaces.search import Asha
 
 
@@ -66,3 +67,25 @@ def test_the_reason_is_for_people() -> None:
     for trial in range(6):
         losses.judge(f"t{trial:03d}", 1, 0.1)
     assert losses.judge("t006", 1, 0.5) == "after epoch 1 its a.loss 0.5 was above the best 1/7's 0.1"
+
+
+class NamedTrial:
+    """All that a scheduler asks of Tune's trial."""
+
+    def __init__(self, trial_id: str):
+        self.trial_id = trial_id
+
+
+def test_a_scheduler_goes_on_from_the_journal() -> None:
+    asha = Asha(min_epochs=1, reduction=3)
+    live, resumed = (make_scheduler(asha, epochs=9) for _ in range(2))
+    for trial, score in (("t000", 0.5), ("t001", 0.7)):
+        assert live.on_trial_result(None, NamedTrial(trial), {"epoch": 1, "score": score}) == "CONTINUE"
+        event = {"event": "epoch", "trial": trial, "report": {"epoch": 1, "metrics": {"score": score}}}
+        live.hear(event)
+        resumed.hear(event)
+    for scheduler in (live, resumed):
+        assert scheduler.on_trial_result(None, NamedTrial("t002"), {"epoch": 1, "score": 0.6}) == "STOP"
+        assert scheduler.reasons == {"t002": "after epoch 1 its score 0.6 was below the best third's 0.7"}
+        assert scheduler.on_trial_result(None, NamedTrial("t001"), {"epoch": 1, "score": 0.1}) == "CONTINUE"
+    make_scheduler(None, epochs=9).hear({"event": "search_started"})
