@@ -1,0 +1,37 @@
+"""Equipoise in Python: `load_spec` reads an experiment file, `run_search` and `train` run it.
+
+    import orchestrator
+
+    spec = orchestrator.load_spec("experiment.yaml", ["search.trials=40"])
+    result = orchestrator.run_search(spec)
+    result.to_frame()      # trials as a pandas DataFrame
+    result.front           # the Pareto set
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import run_search
+    from orchestrator.spec import load_spec
+    from orchestrator.training_run import train
+
+__all__ = ["load_spec", "run_search", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is, so that the command line answers at once."""
+    match name:
+        case "load_spec":
+            from orchestrator.spec import load_spec
+
+            return load_spec
+        case "run_search":
+            from orchestrator.experiment import run_search
+
+            return run_search
+        case "train":
+            from orchestrator.training_run import train
+
+            return train
+        case _:
+            raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DATA = 3
 INTERRUPTED = 130
 
+
 class Commands(TyperGroup):
     """Ends every failure that a user can mend with one message and its exit code, never with a traceback."""
 
@@ -50,22 +51,28 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key (dotted); null removes it. Repeatable."),
+    typer.Option(
+        "-s", "--set", metavar="KEY=VALUE", help="Override a key (dotted); null removes it. Repeatable."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable lines on stdout, and nothing else there.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Machine-readable lines on stdout, and nothing else there.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also show what Ray and MLflow print.")]
 Trials = Annotated[
     int | None, typer.Option("-n", "--trials", min=1, metavar="N", help="Same as -s search.trials=N.")
 ]
 Storage = Annotated[
-    Path, typer.Option("--storage", metavar="DIR", help="Folder of journals and checkpoints (tracking.storage).")
+    Path,
+    typer.Option("--storage", metavar="DIR", help="Folder of journals and checkpoints (tracking.storage)."),
 ]
 
 
 @app.command()
 def init(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Table, folder, NAME=FOLDER..., idx:DIR or builtin:NAME.")
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Table, folder, NAME=FOLDER..., idx:DIR or builtin:NAME."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("experiment.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -92,9 +99,11 @@ def check(
 
 
 @app.command()
-def train(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, verbose: Verbose = False) -> None:
+def train(
+    config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
     """Train once, as the file says."""
-    from orchestrator.train import train as run
+    from orchestrator.training_run import train as run
 
     _run(run, config, overrides, as_json=as_json, verbose=verbose)
 
@@ -127,7 +136,9 @@ def demo(
 @app.command()
 def show(
     search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
-    pareto: Annotated[bool, typer.Option("--pareto", help="Only trials that no other one beats in everything.")] = False,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Only trials that no other one beats in everything.")
+    ] = False,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     storage: Storage = Path("equipoise_runs"),
 ) -> None:
@@ -141,7 +152,9 @@ def show(
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-    tracking_uri: Annotated[str, typer.Option("--tracking-uri", help="Default: as in experiment files.")] = "auto",
+    tracking_uri: Annotated[
+        str, typer.Option("--tracking-uri", help="Default: as in experiment files.")
+    ] = "auto",
 ) -> None:
     """Open MLflow's UI on this project's results."""
     from orchestrator.tracking.ui import run_ui

@@ -40,9 +40,7 @@ def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> Sear
             plan = plan_training(spec.compute, nodes_of_cluster())
         datasets = Datasets(spec)
         data = datasets.of(spec.trial_config())
-        run = stack.enter_context(
-            open_run(spec, "train", data, listeners=listeners, began=began, plan=plan)
-        )
+        run = stack.enter_context(open_run(spec, "train", data, listeners=listeners, began=began, plan=plan))
         _train_in(run, spec, SlotRequest(**plan.slot), datasets)
     return read_search(run.directory)
 
