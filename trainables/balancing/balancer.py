@@ -1,72 +1,11 @@
-"""The seam between task losses and one gradient: what a balancing method sees, and what it must leave."""
+"""The seam between task losses and one gradient: what a balancing method must do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainables.model.keyed import keyed_generator
-from trainables.model.multitask import MultiTaskModel
-from trainables.training.world import World
-
-LocalSums = dict[str, Tensor]
-"""By task: S_rt, the sum of this worker's losses over its labelled examples (with graph)."""
-
-
-@dataclass
-class Step:
-    """One optimisation step, as a balancer sees it.
-
-    T is the number of tasks with at least one label in the *global* batch; the others are not in this step
-    at all. L_t = Σ_r S_rt / N_t is the loss of task t over the global batch.
-    """
-
-    seed: int
-    epoch: int
-    """Epochs finished before this one."""
-    index: int
-    """Steps done before this one in this epoch."""
-    world: World
-    model: MultiTaskModel
-    tasks: tuple[str, ...]
-    """The T tasks of this step."""
-    sums: LocalSums
-    """S_rt by task, with graph."""
-    totals: Mapping[str, float]
-    """N_t by task: the global denominators (labelled examples, or the sum of their class weights)."""
-    features: tuple[Tensor, ...]
-    """What all tasks read, on this worker, with graph."""
-    forward: Callable[[], LocalSums]
-    """Runs this batch through the model as it is now, without touching batch statistics (for FAMO)."""
-    weights: dict[str, float] = field(default_factory=dict)
-    """The weights that were in force, for the report; `backward` notes them."""
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator that is the same on every worker."""
-        return keyed_generator(self.seed, self.epoch, self.index, "balancing", purpose)
-
-    def mean_losses(self) -> Tensor:
-        """L_t in the order of `tasks`: (T,) float64 on the CPU, detached, equal on every worker."""
-        local = torch.stack([self.sums[task].detach().double() / self.totals[task] for task in self.tasks])
-        return self.world.all_reduce_sum(local).cpu()
-
-    def backward(self, weights: Sequence[float]) -> None:
-        """Add this worker's part of ∇ Σ_t w_t L_t to every parameter's `.grad`; one backward pass."""
-        self.weights = dict(zip(self.tasks, weights, strict=True))
-        objective: Tensor | None = None
-        for task, weight in self.weights.items():
-            term = self.sums[task] * (weight / self.totals[task])
-            objective = term if objective is None else objective + term
-        if objective is not None:
-            torch.autograd.backward(objective)
-
-    def reduce_gradients(self, parameters: Sequence[nn.Parameter] | None = None) -> None:
-        """Sum `.grad` over workers: of `parameters`, else of the whole model."""
-        if self.world.size > 1:
-            chosen = self.model.parameters() if parameters is None else parameters
-            self.world.all_reduce_sum_many([p.grad for p in chosen if p.grad is not None])
+from trainables.balancing.step import Step
 
 
 class Balancer(ABC):

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from trainables.balancing.balancer import LossBalancer, Step
+from trainables.balancing.balancer import LossBalancer
+from trainables.balancing.step import Step
 
 
 class Static(LossBalancer):

@@ -1,4 +1,4 @@
-"""torchvision's classifiers by name. Generated from `torchvision.models.list_models`; a test keeps it complete."""
+"""torchvision's classifiers by name, from `torchvision.models.list_models`; a test keeps the list complete."""
 
 TORCHVISION_BACKBONES: tuple[str, ...] = (
     "alexnet",

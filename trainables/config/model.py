@@ -11,7 +11,7 @@ from trainables.config.section import Count, Probability, Section, Text
 
 
 class SmallCNN(Section):
-    """Two convolutions and a narrow shared layer: seconds on one core, and tasks truly compete for its width."""
+    """Two convolutions and a narrow shared layer: seconds on one core, and tasks compete for its width."""
 
     name: Literal["small_cnn"] = "small_cnn"
     width: Count = 32
@@ -70,7 +70,7 @@ OWN_BACKBONES = ("small_cnn", "lenet", "small_resnet")
 
 
 def _meant_backbone(value: Any) -> str:
-    """Which kind of backbone a value means; without a name, small_cnn (as `model.backbone` has by default)."""
+    """Which kind of backbone a value means; without a name, the default's, small_cnn."""
     name = value.get("name", "small_cnn") if isinstance(value, dict) else getattr(value, "name", None)
     return name if name in OWN_BACKBONES else "named"
 

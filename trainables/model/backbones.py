@@ -1,21 +1,171 @@
 """Backbones by name: images to the features that all tasks share."""
 
-from torch import nn
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from trainables.config import model as config
 from trainables.model import small
+from trainables.model.errors import ModelError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the images that torchvision's published weights were trained on."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that turns images into features, and what it expects of them."""
+
+    net: nn.Module
+    """(B, C, H, W) -> (B, F)."""
+    features: int
+    """F."""
+    channels: int
+    """C. Three where the images have one: they are repeated."""
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and standard deviation of its inputs on the [0, 1] scale; None: those of the training images."""
 
 
 def build_backbone(
-    model: config.ModelConfig, *, channels: int, image_size: tuple[int, int]
-) -> tuple[nn.Module, int]:
-    """The backbone, giving (B, F) features for (B, C, H, W) images, and F."""
+    model: config.ModelConfig, *, channels: int, image_size: tuple[int, int], base: Path | None = None
+) -> Backbone:
+    """The backbone that `model` describes for images of this shape.
+
+    Initial weights are drawn from torch's default CPU generator. `base`: the folder that a relative
+    `model.weights` starts from.
+
+    Raises:
+        ModelError: it cannot be built, cannot read such images, or its weights cannot be loaded.
+    """
+    published = model.weights == "default"
     match model.backbone:
+        case config.NamedBackbone() as named if ":" not in named.name:
+            from trainables.model.torchvision_backbones import build_torchvision
+
+            read = 3 if published else channels
+            net, features = build_torchvision(
+                named, channels=read, image_size=image_size, published=published
+            )
+            dry_run(named.name, net, read, image_size)
+            normalisation = (IMAGENET_MEAN, IMAGENET_STD) if published else None
+            built = Backbone(net, features, read, normalisation)
+        case _ if published:
+            raise ModelError(
+                f"There are no published weights for {model.backbone.name}.",
+                hint="Use `weights: null` or name a safetensors file.",
+                key="model.weights",
+            )
+        case config.NamedBackbone() as named:
+            net = _build_own(named, channels, image_size)
+            built = Backbone(net, dry_run(named.name, net, channels, image_size), channels)
         case config.SmallCNN(width=width):
-            return small.SmallCNN(channels, image_size, width), width
+            built = Backbone(small.SmallCNN(channels, image_size, width), width, channels)
         case config.LeNet(width=width):
-            return small.LeNet(channels, image_size, width), width
+            built = Backbone(small.LeNet(channels, image_size, width), width, channels)
         case config.SmallImageResNet(blocks=blocks, width=width):
-            net = small.SmallImageResNet(channels, blocks, width)
-            return net, net.out_features
-    raise NotImplementedError(model.backbone)
+            resnet = small.SmallImageResNet(channels, blocks, width)
+            built = Backbone(resnet, resnet.out_features, channels)
+    if model.weights is not None and not published:
+        load_weights(built.net, (base or Path()) / model.weights)
+    return built
+
+
+def _build_own(named: config.NamedBackbone, channels: int, image_size: tuple[int, int]) -> nn.Module:
+    """Call the user's `package.module:function`."""
+    module_name, _, function_name = named.name.partition(":")
+    key = "model.backbone"
+    try:
+        function: Callable[..., object] = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise ModelError(
+            f"{module_name!r} of {key} cannot be imported: {error}.",
+            hint="Install it, or put its folder on PYTHONPATH (on every node).",
+            key=key,
+        ) from error
+    except AttributeError as error:
+        raise ModelError(f"{module_name!r} has no {function_name!r}.", key=key) from error
+    try:
+        net = function(channels=channels, image_size=image_size, **named.arguments)
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(f"{named.name} failed: {type(error).__name__}: {error}", key=key) from error
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"{named.name} returned {type(net).__name__}, not an nn.Module.", key=key)
+    return net
+
+
+def dry_run(name: str, net: nn.Module, channels: int, image_size: tuple[int, int]) -> int:
+    """Number of features that `net` gives for images of this shape, found by trying two of them."""
+    height, width = image_size
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            out: object = net(torch.zeros(2, channels, height, width))
+    except Exception as error:  # whatever a network does with a size it cannot read
+        enough = _readable(net, channels, max(image_size))
+        raise ModelError(
+            f"{name} cannot read {height}×{width} images: {error}",
+            hint=f"Set data.image_size to {enough}, or use another backbone.",
+            key="model.backbone",
+        ) from error
+    finally:
+        net.train(training)
+    if not isinstance(out, Tensor) or out.dim() != 2 or out.shape[0] != 2:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        read = (2, channels, height, width)
+        raise ModelError(
+            f"{name} must turn {read} images into (2, F) features, but gives {shape}.",
+            key="model.backbone",
+        )
+    return out.shape[1]
+
+
+def _readable(net: nn.Module, channels: int, side: int) -> str:
+    """The next usual image size that `net` can read."""
+    for larger in (28, 32, 48, 64, 96, 128, 224, 256, 299):
+        if larger > side:
+            try:
+                with torch.no_grad():
+                    net(torch.zeros(2, channels, larger, larger))
+            except Exception:  # noqa: S112 too small as well
+                continue
+            return f"{larger} or more"
+    return "what it is made for"
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a backbone.
+
+    It may hold the backbone alone (with or without its former classifier) or a model that was trained here.
+    """
+    key = "model.weights"
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # safetensors has its own error type, files have theirs
+        raise ModelError(
+            f"The weights {path} cannot be read: {error}.", hint="It must be a safetensors file.", key=key
+        ) from error
+    if any(name.startswith("backbone.") for name in tensors):
+        tensors = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
+    own = net.state_dict()
+    wrong = [
+        f"{n} is {list(tensors[n].shape)}, not {list(t.shape)}"
+        for n, t in own.items()
+        if n in tensors and tensors[n].shape != t.shape
+    ]
+    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    if wrong or missing:
+        said = wrong or [f"{name} is missing" for name in missing]
+        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+        raise ModelError(
+            f"The weights {path} do not fit the backbone: {'; '.join(said[:3])}{more}.",
+            hint="They must come from the same backbone with the same arguments and image size.",
+            key=key,
+        )
+    net.load_state_dict({name: tensors.get(name, tensor) for name, tensor in own.items()})

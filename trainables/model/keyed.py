@@ -6,6 +6,7 @@ make N workers equal to one.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -151,3 +152,47 @@ def use_keyed_randomness(model: nn.Module, context: StepContext, path: str = "")
         else:
             replacement.train(child.training)
             setattr(model, name, replacement)
+
+
+def unkeyed_randomness(model: nn.Module, context: StepContext, images: Tensor) -> list[str]:
+    """Paths of modules that still draw from torch's global generator in training.
+
+    Such a model trains, but a resumed run differs from an uninterrupted one and N workers from one. Found by
+    watching the global generator during one forward pass in training; parameters and buffers are left as they
+    were.
+    """
+    found: list[str] = []
+    before: dict[str, Tensor] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            before[path] = torch.default_generator.get_state()
+
+        return hook
+
+    def compare(path: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            moved = not torch.equal(before[path], torch.default_generator.get_state())
+            # Children finish before their parents: name the innermost module only.
+            if moved and not any(known.startswith(f"{path}." if path else "") for known in found):
+                found.append(path)
+
+        return hook
+
+    handles = []
+    for path, module in model.named_modules():
+        handles += [module.register_forward_pre_hook(note(path)), module.register_forward_hook(compare(path))]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    training = model.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            context.begin(0, 0, 0, len(images), len(images))
+            model.train()
+            model(images)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    return found

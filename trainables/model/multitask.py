@@ -1,22 +1,27 @@
 """The model that is trained: a backbone that all tasks share and a head for each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.config.model import ModelConfig
-from trainables.model.backbones import build_backbone
+from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.heads import Head
-from trainables.model.keyed import StepContext, derived_seed, use_keyed_randomness
+from trainables.model.keyed import StepContext, derived_seed, unkeyed_randomness, use_keyed_randomness
 
 
 class MultiTaskModel(nn.Module):
     """Hard parameter sharing (Caruana, 1997): one trunk, one head per task."""
 
-    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module], context: StepContext) -> None:
+    def __init__(self, backbone: Backbone, heads: Mapping[str, nn.Module], context: StepContext) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = backbone.net
+        self.channels = backbone.channels
+        self.normalisation = backbone.normalisation
         # nn.ModuleDict refuses names that nn.Module uses itself ("type", "keys"), which are good task names.
         self.heads = nn.ModuleDict({f"task_{task}": head for task, head in heads.items()})
         self.tasks = tuple(heads)
@@ -44,20 +49,45 @@ class MultiTaskModel(nn.Module):
         """Parameters of one task alone."""
         return list(self.heads[f"task_{task}"].parameters())
 
+    @contextmanager
+    def untracked_statistics(self) -> Iterator[None]:
+        """Within it, passes in training use batch statistics as always but leave the running ones alone."""
+        tracking = [m for m in self.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        for module in tracking:
+            module.track_running_stats = False
+        try:
+            yield
+        finally:
+            for module in tracking:
+                module.track_running_stats = True
+
+    def unkeyed_randomness(self, image_size: tuple[int, int]) -> list[str]:
+        """Paths of modules whose randomness could not be keyed: with them no run can be repeated exactly."""
+        return unkeyed_randomness(self, self.context, torch.zeros(2, self.channels, *image_size))
+
 
 def build_model(
-    config: ModelConfig, *, channels: int, image_size: tuple[int, int], outputs: Mapping[str, int], seed: int
+    config: ModelConfig,
+    *,
+    channels: int,
+    image_size: tuple[int, int],
+    outputs: Mapping[str, int],
+    seed: int,
+    base: Path | None = None,
 ) -> MultiTaskModel:
     """Build and initialise a model; the same arguments give the same numbers, in any process.
 
     Backbone and heads draw from generators of their own, so the order of tasks does not matter, and no
-    global generator moves. `outputs`: logits per task.
+    global generator moves. `outputs`: logits per task. `base`: where a relative `model.weights` starts.
+
+    Raises:
+        ModelError: the backbone cannot be built or its weights cannot be loaded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(seed, "init", "backbone"))
-        backbone, features = build_backbone(config, channels=channels, image_size=image_size)
+        backbone = build_backbone(config, channels=channels, image_size=image_size, base=base)
         heads: dict[str, nn.Module] = {}
         for task, count in outputs.items():
             torch.default_generator.manual_seed(derived_seed(seed, "init", "head", task))
-            heads[task] = Head(config.head(task), features, count)
+            heads[task] = Head(config.head(task), backbone.features, count)
     return MultiTaskModel(backbone, heads, StepContext(seed))

@@ -13,7 +13,7 @@ def _pooled(side: int, *, trimmed: int) -> int:
 class SmallCNN(nn.Module):
     """conv 3×3 to 8, pool, conv 3×3 to 16, pool, linear to `width`: any image size, small ones are padded.
 
-    The convolutions pad by one pixel: without, the poolings of a 12×12 image would drop its last rows and columns.
+    The convolutions pad by one pixel: otherwise pooling would drop the last rows and columns of 12×12 images.
     """
 
     smallest = 4  # two poolings leave 1×1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, TaskConfig
 
+METRICS = ("accuracy", "f1", "auroc", "average_precision", "ece")
 ECE_BINS = 15
 
 

@@ -17,7 +17,6 @@ def batch_bounds(count: int, batch_size: int) -> list[int]:
     return bounds
 
 
-def epoch_rows(rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """`rows` in the order in which `epoch` visits them, equal on every worker."""
-    generator = keyed_generator(seed, epoch, "order")
-    return rows[torch.randperm(len(rows), generator=generator)]
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which `epoch` visits `count` examples, equal on every worker."""
+    return torch.randperm(count, generator=keyed_generator(seed, epoch, "order"))

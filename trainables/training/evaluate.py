@@ -1,5 +1,6 @@
 """Validation: logits of every example exactly once, metrics on all of them together."""
 
+import difflib
 import logging
 import math
 from collections.abc import Mapping
@@ -8,11 +9,14 @@ import torch
 from torch import Tensor
 
 from trainables.config.tasks import TaskConfig
+from trainables.config.trial import TrialConfig
 from trainables.model.multitask import MultiTaskModel
 from trainables.tasks.losses import TaskLoss
-from trainables.tasks.metrics import compute_metric
+from trainables.tasks.metrics import METRICS, compute_metric
+from trainables.training.errors import TrainingError
 from trainables.training.images import ImageBatches
 from trainables.training.precision import Precision
+from trainables.training.targets import Targets
 from trainables.training.world import World
 
 EVALUATION_BATCH = 512
@@ -40,6 +44,29 @@ def collect_logits(
     return {task: world.all_gather_rows(torch.cat(p)[: stop - start], counts) for task, p in parts.items()}
 
 
+def measured_metrics(config: TrialConfig) -> dict[str, tuple[str, ...]]:
+    """What is measured per task: its own metric, those it lists, and the one that selects the epoch.
+
+    Raises:
+        TrainingError: `training.select.metric` names no task or no metric.
+    """
+    selected = config.training.select.metric
+    task, _, metric = selected.rpartition(".")
+    if selected != "score" and (task not in config.tasks or metric not in (*METRICS, "loss")):
+        known = [f"{t}.{m}" for t in config.tasks for m in (*METRICS, "loss")]
+        near = difflib.get_close_matches(selected, known, 1)
+        raise TrainingError(
+            f"training.select.metric is {selected!r}, which names no metric of a task.",
+            hint=f"Did you mean {near[0]}?" if near else "Write score, <task>.<metric> or <task>.loss.",
+            key="training.select.metric",
+        )
+    measured: dict[str, tuple[str, ...]] = {}
+    for name, own in config.tasks.items():
+        asked = [own.metric, *own.metrics, *([metric] if name == task and metric != "loss" else [])]
+        measured[name] = tuple(dict.fromkeys(asked))
+    return measured
+
+
 class Evaluation:
     """What is measured on one split, and the score made of it."""
 
@@ -47,23 +74,22 @@ class Evaluation:
         self,
         tasks: Mapping[str, TaskConfig],
         losses: Mapping[str, TaskLoss],
-        targets: Mapping[str, Tensor],
-        example_weights: Mapping[str, Tensor],
-        present: Mapping[str, Tensor],
+        targets: Targets,
         metrics: Mapping[str, tuple[str, ...]],
+        device: torch.device,
     ) -> None:
-        """All mappings by task. `targets`, `example_weights` and `present` are those of the split's rows."""
-        self.tasks = tasks
-        self.losses = {task: loss.without_smoothing() for task, loss in losses.items()}
-        self.targets = targets
-        self.example_weights = example_weights
-        self.present = present
-        self.metrics = metrics
+        """`targets` are those of the split's rows; `metrics` by task."""
+        self._tasks = dict(tasks)
+        self._losses = {task: loss.without_smoothing() for task, loss in losses.items()}
+        self._targets = {task: own.to(device) for task, own in targets.encoded.items()}
+        self._present = {task: torch.from_numpy(own).to(device) for task, own in targets.present.items()}
+        self._totals = {task: float(own.sum()) for task, own in targets.weights.items()}
+        self._metrics = metrics
         self._warned: set[str] = set()
 
     def names(self) -> list[str]:
         """Keys of what `measure` returns, in order."""
-        per_task = [f"{task}.{m}" for task in self.tasks for m in (*self.metrics[task], "loss")]
+        per_task = [f"{task}.{m}" for task in self._tasks for m in (*self._metrics[task], "loss")]
         return [*per_task, "score"]
 
     def measure(self, logits: Mapping[str, Tensor], world: World) -> dict[str, float]:
@@ -76,19 +102,19 @@ class Evaluation:
     def _measure(self, logits: Mapping[str, Tensor]) -> list[float]:
         values: list[float] = []
         main: list[float] = []
-        for task, config in self.tasks.items():
-            present = self.present[task]
+        for task, config in self._tasks.items():
+            present = self._present[task]
             kept = logits[task][present]
-            targets = self.targets[task][present]
-            for name in self.metrics[task]:
+            targets = self._targets[task][present]
+            for name in self._metrics[task]:
                 value = compute_metric(name, config, kept, targets)
                 if math.isnan(value):
                     self._warn(task, name, len(kept))
                 values.append(value)
                 if name == config.metric:
                     main.append(value)
-            total = self.example_weights[task].sum().item()
-            loss = self.losses[task].total(kept, targets, complete=True).double().item()
+            total = self._totals[task]
+            loss = self._losses[task].total(kept, targets, complete=True).double().item()
             values.append(loss / total if total > 0 else math.nan)
         defined = [value for value in main if not math.isnan(value)]
         values.append(sum(defined) / len(defined) if defined else math.nan)

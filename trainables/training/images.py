@@ -9,16 +9,15 @@ from torch import Tensor
 
 from trainables.training.precision import Precision
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of the images that published weights were trained on."""
-
 Augment = Callable[[Tensor, Tensor], Tensor]
-"""(uint8 images (B, C, H, W), row numbers (B,)) -> images of that shape, uint8 or float in [0, 255]."""
+"""(uint8 images (B, C, H, W), row numbers (B,)) -> images of that shape, uint8 or float, in [0, 255]."""
 
 
 class ImageBatches:
-    """Gathers rows of the image array and normalises them: (x / 255 - mean) / std per channel."""
+    """Gathers rows of the image array and normalises them: (x / 255 - mean) / std per channel.
+
+    Images of one channel become as many as `mean` has.
+    """
 
     def __init__(
         self,
@@ -32,6 +31,8 @@ class ImageBatches:
         self._images = torch.from_numpy(images)
         self._precision = precision
         self._device = device
+        # Grey images for a network that reads RGB: three equal channels, each normalised its way.
+        self._repeat = len(mean) > images.shape[1]
         scale = [1 / (255 * s) for s in std]
         shift = [-m / s for m, s in zip(mean, std, strict=True)]
         shape = (1, len(scale), 1, 1)
@@ -50,4 +51,6 @@ class ImageBatches:
         if augment is not None:
             images = augment(images, rows)
         x = images.to(self._precision.parameters, memory_format=self._precision.memory_format)
+        if self._repeat:
+            return (x * self._scale).add_(self._shift).contiguous(memory_format=self._precision.memory_format)
         return x.mul_(self._scale).add_(self._shift)

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -36,7 +38,36 @@ class ModelState:
     tensors: dict[str, Tensor]
     """As `MultiTaskModel.state_dict()` names them."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """epoch, metrics, tasks with their classes, image shape, mean and std of the input normalisation."""
+    """epoch, metrics, classes by task, image_shape, mean and std of the inputs, config, data_digest."""
+
+
+def copied(tensors: Mapping[str, Tensor], device: torch.device | str | None = None) -> dict[str, Tensor]:
+    """Copies, laid out as the originals are; on `device`, else where they are."""
+    return {name: t.detach().to(device or t.device, copy=True) for name, t in tensors.items()}
+
+
+def by_group(state: TrainState, groups: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of `state` by the first part of their names, without it."""
+    found: dict[str, dict[str, Tensor]] = {group: {} for group in groups}
+    for key, tensor in state.tensors.items():
+        group, _, name = key.partition("/")
+        found[group][name] = tensor
+    return found
+
+
+def environment(precision: str, device: torch.device) -> dict[str, Any]:
+    """What the last bits of a training depend on besides its config and data."""
+    kind = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "hardware": kind,
+    }
 
 
 def save_state(state: TrainState | ModelState, directory: Path) -> None:

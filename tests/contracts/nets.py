@@ -1,0 +1,26 @@
+"""Backbones for contracts, named in configs as `tests.contracts.nets:…`."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, mode: str) -> None:
+        super().__init__()
+        from torchvision.ops import StochasticDepth
+
+        self.stem = nn.Conv2d(channels, 6, 3, stride=2)
+        self.branch = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.Dropout2d(0.2))
+        self.depth = StochasticDepth(0.4, mode)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.relu(self.stem(images))
+        x = x + self.depth(self.branch(x))
+        x = x + self.depth(self.branch(x))  # the same layers twice: two draws
+        features: Tensor = x.mean((2, 3))
+        return features
+
+
+def residual(channels: int, image_size: tuple[int, int], mode: str = "row") -> nn.Module:
+    """Two residual branches with stochastic depth and channel dropout."""
+    return _Residual(channels, mode)

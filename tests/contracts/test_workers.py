@@ -1,0 +1,176 @@
+"""N workers = 1 worker: the same global batch makes the same step, whatever each worker sees of it.
+
+A method, backbone or head joins by a line in one of the tables.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.contracts.group import Group
+from tests.trainables.synthetic import prepared, trial
+from trainables.config.trial import TrialConfig
+from trainables.data.prepared import PreparedData
+from trainables.training.batches import epoch_order
+from trainables.training.report import EpochReport
+from trainables.training.trainer import Trainer
+from trainables.training.world import World
+
+METHODS: dict[str, dict[str, Any]] = {
+    "static": {"method": "static", "weights": {"shape": 0.7, "bright": 2.0}},
+}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "small_cnn": {"backbone": {"name": "small_cnn", "width": 8}},
+    "dropout": {
+        "backbone": {"name": "small_cnn", "width": 8},
+        "heads": {"default": {"kind": "mlp", "hidden": [8], "dropout": 0.3}},
+    },
+    "batch_norm": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
+    "stochastic_depth": {"backbone": "tests.contracts.nets:residual"},
+}
+
+EPOCHS = 5  # of 4 steps
+BATCH = 24
+
+
+def case(model: str, method: str, **sections: Any) -> tuple[TrialConfig, PreparedData]:
+    """15 % of labels."""
+    data = prepared(train=91, val=30, labelled=0.15, side=10)
+    config = trial(
+        model=MODELS[model],
+        balancing=METHODS[method],
+        training={
+            "epochs": EPOCHS,
+            "batch_size": BATCH,
+            "precision": "fp64",
+            "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+            **sections.pop("training", {}),
+        },
+        **sections,
+    )
+    return config, data
+
+
+def train(
+    world: World, config: TrialConfig, data: PreparedData
+) -> tuple[dict[str, Tensor], list[EpochReport]]:
+    trainer = Trainer(config, data, world)
+    reports = [trainer.run_epoch() for _ in range(config.training.epochs)]
+    return trainer.state_dict().tensors, reports
+
+
+def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
+    assert ours.keys() == theirs.keys()
+    return {
+        name: (ours[name].double() - theirs[name].double()).abs().max().item() if ours[name].numel() else 0.0
+        for name in ours
+    }
+
+
+def assert_same_training(group: Group, config: TrialConfig, data: PreparedData) -> None:
+    alone, reports = train(World.single(), config, data)
+    for workers, shares in ((1, None), (2, [0.35, 0.65]), (3, [0.5, 0.2, 0.3])):
+        results = group.run(workers, train, config, data, shares=shares)
+        for tensors, their_reports in results:
+            worst = differences(alone, tensors)
+            assert max(worst.values()) < 1e-6, (workers, max(worst, key=lambda name: worst[name]))
+            for ours, theirs in zip(reports, their_reports, strict=True):
+                for name, value in ours.metrics.items():
+                    assert theirs.metrics[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+                for name in (n for n in ours.training if n != "images_per_second"):
+                    expected = pytest.approx(ours.training[name], abs=1e-9, nan_ok=True)
+                    assert theirs.training[name] == expected, name
+        first = results[0][0]
+        assert all(torch.equal(first[name], other[name]) for other, _ in results for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(group: Group, method: str) -> None:
+    assert_same_training(group, *case("small_cnn", method))
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "small_cnn"])
+def test_every_kind_of_layer(group: Group, model: str) -> None:
+    assert_same_training(group, *case(model, "static"))
+
+
+def test_moving_average_clipping_class_weights_and_schedule(group: Group) -> None:
+    config, data = case(
+        "batch_norm",
+        "static",
+        tasks={
+            "shape": {
+                "type": "multiclass",
+                "label": "s",
+                "class_weights": "balanced",
+                "label_smoothing": 0.1,
+            },
+            "bright": {"type": "binary", "label": "b", "positive_weight": 3.0, "metrics": ["accuracy"]},
+        },
+        training={
+            "ema": 0.9,
+            "clip_norm": 0.5,
+            "schedule": {"name": "cosine", "warmup": 0.2},
+            "optimizer": {"name": "adamw", "lr": 1e-2},
+        },
+    )
+    assert_same_training(group, config, data)
+
+
+def test_a_task_that_one_worker_never_sees(group: Group) -> None:
+    config, data = case("batch_norm", "static", training={"batch_size": 91, "epochs": 1})
+    order = epoch_order(91, config.seed, 0).numpy()
+    data.labels["bright"].present[order[:30]] = True  # the first worker has at least 31 rows
+    data.labels["bright"].present[order[30:]] = False
+    assert_same_training(group, config, data)
+
+
+def test_more_workers_than_examples_in_the_last_batch(group: Group) -> None:
+    data = prepared(train=26, val=2, side=10)
+    config, _ = case("batch_norm", "static")
+    assert_same_training(group, config, data)
+
+
+def gather(world: World, rows: int) -> Tensor:
+    start, stop = world.part(rows)
+    bounds = world.bounds(rows)
+    counts = [bounds[r + 1] - bounds[r] for r in range(world.size)]
+    return world.all_gather_rows(torch.arange(start, stop, dtype=torch.float64)[:, None] * 2, counts)
+
+
+def test_rows_come_back_in_order_each_exactly_once(group: Group) -> None:
+    for rows in (1, 2, 7, 100):
+        for gathered in group.run(3, gather, rows, shares=[0.1, 0.0, 0.9]):
+            assert torch.equal(gathered.flatten(), torch.arange(rows, dtype=torch.float64) * 2)
+
+
+def diverge(world: World, config: TrialConfig, data: PreparedData) -> str:
+    try:
+        train(world, config, data)
+    except Exception as error:  # its text is what is compared
+        return f"{type(error).__name__}: {error}"
+    return "trained"
+
+
+def test_all_workers_agree_on_a_divergence(group: Group) -> None:
+    config, data = case("small_cnn", "static", training={"optimizer": {"name": "sgd", "lr": 1e200}})
+    said = group.run(3, diverge, config, data, shares=[0.9, 0.05, 0.05])
+    assert len(set(said)) == 1
+    assert said[0].startswith("TrainingError")
+
+
+def test_parts_cover_everything_whatever_the_shares() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        size = int(generator.integers(1, 9))
+        count = int(generator.integers(0, 50))
+        shares = generator.random(size).tolist()
+        parts = [World(rank, size, torch.device("cpu"), shares).part(count) for rank in range(size)]
+        assert parts[0][0] == 0
+        assert parts[-1][1] == count
+        assert all(left[1] == right[0] for left, right in pairwise(parts))

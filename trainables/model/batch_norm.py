@@ -1,0 +1,119 @@
+"""Batch normalisation whose statistics are those of the global batch.
+
+`nn.SyncBatchNorm` refuses CPU tensors; this one runs wherever the collectives of `World` do.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainables.model.keyed import StepContext
+from trainables.training.world import World
+
+
+class _GlobalNormalisation(torch.autograd.Function):
+    """(x - mean) / √(var + ε) over the rows of all workers, differentiated through the shared statistics.
+
+    Each worker sends its count, its mean and its sum of squares around that mean (Chan et al., 1983: exact
+    where Σx² - n·mean² cancels); one collective forward, one backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, world: World, eps: float, counted: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dims = [0, *range(2, x.dim())]
+        shape = (1, -1, *([1] * (x.dim() - 2)))
+        mean = x.mean(dims)
+        squares = (x - mean.view(shape)).square().sum(dims)
+        count = x.numel() // x.shape[1] if counted else 0
+        own = torch.cat([x.new_tensor([count]), mean, squares * counted]).double()
+        count_W, mean_WC, squares_WC = world.all_gather_rows(own[None], [1] * world.size).tensor_split(
+            (1, 1 + len(mean)), dim=1
+        )
+        total = count_W.sum()
+        global_mean = (count_W * mean_WC).sum(0) / total
+        variance = (squares_WC + count_W * (mean_WC - global_mean).square()).sum(0) / total
+        inverse = (variance + eps).rsqrt().to(x.dtype)
+        normalised = (x - global_mean.to(x.dtype).view(shape)) * inverse.view(shape)
+        ctx.save_for_backward(normalised, inverse, total)
+        ctx.world, ctx.dims, ctx.shape, ctx.counted = world, dims, shape, counted
+        ctx.mark_non_differentiable(global_mean, variance, total)
+        return normalised, global_mean, variance, total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None, None, None]:
+        normalised, inverse, total = ctx.saved_tensors
+        sums = torch.stack([grad.sum(ctx.dims), (grad * normalised).sum(ctx.dims)])
+        if not ctx.counted:
+            sums.zero_()
+        mean, slope = (ctx.world.all_reduce_sum(sums) / total.to(grad.dtype)).unbind()
+        centred = grad - mean.view(ctx.shape) - normalised * slope.view(ctx.shape)
+        out = centred * inverse.view(ctx.shape)
+        return (out if ctx.counted else torch.zeros_like(out)), None, None, None
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """nn.BatchNorm1d, 2d or 3d with statistics over all workers; the same parameters and buffers.
+
+    Gradients of weight and bias are those of this worker's rows, to be summed like all others.
+    """
+
+    def __init__(self, original: _BatchNorm, world: World, context: StepContext) -> None:
+        super().__init__(
+            original.num_features,
+            original.eps,
+            original.momentum,
+            affine=False,
+            track_running_stats=original.track_running_stats,
+        )
+        self.affine = original.affine
+        self.weight, self.bias = original.weight, original.bias
+        self.running_mean, self.running_var = original.running_mean, original.running_var
+        self.num_batches_tracked = original.num_batches_tracked
+        self.world = world
+        self.context = context
+        self.train(original.training)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 torch's name
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {input.dim()}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> (B, C, ...)."""
+        if not self.training:
+            evaluated: Tensor = super().forward(x)
+            return evaluated
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        counted = not self.context.padding
+        out, mean, variance, total = _GlobalNormalisation.apply(wide, self.world, self.eps, counted)
+        if self.track_running_stats:
+            self._track(mean, variance, total)
+        if self.affine:
+            shape = (1, -1, *([1] * (x.dim() - 2)))
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        result: Tensor = out.to(x.dtype)
+        return result
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        if self.num_batches_tracked is None or self.running_mean is None or self.running_var is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        unbiased = variance * (total / (total - 1))
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
+
+
+def use_global_batch_norm(model: nn.Module, world: World, context: StepContext) -> None:
+    """Let every batch normalisation in `model` see the global batch, in place. One worker needs nothing."""
+    if world.size == 1:
+        return
+    for name, child in model.named_children():
+        if isinstance(child, _BatchNorm):
+            setattr(model, name, GlobalBatchNorm(child, world, context))
+        else:
+            use_global_batch_norm(child, world, context)
