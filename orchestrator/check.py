@@ -42,12 +42,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """One task: its classes, and how many examples have a label or lack one, by split."""
+    """One task: its classes; examples with and without a label by split, and of each class by split."""
 
     type: str
     classes: tuple[str, ...]
     labelled: dict[str, int]
     missing: dict[str, int]
+    counts: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -163,43 +164,26 @@ def _remarks(spec: ExperimentSpec, space: SearchSpace) -> Iterable[Problem]:
 
 def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, list[Problem]]:
     """`report` with what the data holds, and the problems of data and model."""
-    from trainables.data.errors import DataError
-    from trainables.data.prepare import prepare_data
+    from trainables.data.inspect import inspect_data
 
-    try:
-        data = prepare_data(spec.data, spec.tasks, seed=spec.seed, base=spec.folder)
-    except DataError as error:
-        return report, [Problem("error", "data", error.message, error.hint, error.key)]
+    data = inspect_data(spec.data, spec.tasks, seed=spec.seed, base=spec.folder)
     problems = [
-        Problem(
-            "warning",
-            "data",
-            f"{count} unreadable images of the {split} split are left out",
-            "",
-            "data.unreadable",
-        )
-        for split, count in data.dropped.items()
-        if count
+        Problem(found.severity, "data", found.message, found.hint, found.key) for found in data.problems
     ]
     tasks = {
-        name: TaskCounts(
-            spec.tasks[name].type,
-            data.classes[name],
-            {split: int(labels.present[rows].sum()) for split, rows in data.splits.items()},
-            {split: int((~labels.present[rows]).sum()) for split, rows in data.splits.items()},
-        )
-        for name, labels in data.labels.items()
+        name: TaskCounts(spec.tasks[name].type, task.classes, task.labelled, task.missing, task.counts)
+        for name, task in data.tasks.items()
     }
-    _, channels, height, width = data.images.shape
-    parameters, found = _build_model(spec, (channels, height, width), data.classes)
+    parameters: int | None = None
+    if data.image_shape is not None and tasks.keys() == spec.tasks.keys():
+        classes = {name: task.classes for name, task in tasks.items()}
+        parameters, found = _build_model(spec, data.image_shape, classes)
+        problems += found
+    examples = data.splits if any(data.splits.values()) else {}
     report = dataclasses.replace(
-        report,
-        examples={split: len(rows) for split, rows in data.splits.items()},
-        tasks=tasks,
-        image_shape=(channels, height, width),
-        parameters=parameters,
+        report, examples=examples, tasks=tasks, image_shape=data.image_shape, parameters=parameters
     )
-    return report, problems + found
+    return report, problems
 
 
 def _build_model(
@@ -209,6 +193,7 @@ def _build_model(
     import torch
 
     from trainables.model.errors import ModelError
+    from trainables.model.keyed import unkeyed_randomness
     from trainables.model.multitask import build_model
 
     channels, height, width = shape
@@ -217,30 +202,39 @@ def _build_model(
     }
     try:
         model = build_model(
-            spec.model, channels=channels, image_size=(height, width), outputs=outputs, seed=spec.seed
+            spec.model,
+            channels=channels,
+            image_size=(height, width),
+            outputs=outputs,
+            seed=spec.seed,
+            base=spec.folder,
         )
+        images = torch.zeros(2, model.channels, height, width)
+        drawing = unkeyed_randomness(model, model.context, images)
         model.eval()
         with torch.inference_mode():
-            logits = model(torch.zeros(2, channels, height, width))
+            logits = model(images)
     except ModelError as error:
         return None, [Problem("error", "model", error.message, error.hint or "", error.key or "model")]
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-    ) as error:  # a backbone of the user's, or images too small for one
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = f"images of {channels}×{height}×{width} do not pass through the model: {first}"
+    except (RuntimeError, ValueError, TypeError) as error:  # whatever a network does with what it cannot read
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = f"Images of {channels}×{height}×{width} do not pass through the model: {first}."
         return None, [Problem("error", "model", message, "Try a larger data.image_size.", "model.backbone")]
     problems = [
-        Problem(
-            "error",
-            "model",
-            f"the head of {task} gives {tuple(logits[task].shape)} for two images, not (2, {count})",
-        )
+        Problem("error", "model", f"The head of {task} gives {tuple(logits[task].shape)}, not (2, {count}).")
         for task, count in outputs.items()
         if tuple(logits[task].shape) != (2, count)
     ]
+    if drawing:
+        problems.append(
+            Problem(
+                "warning",
+                "model",
+                f"{', '.join(drawing[:5])} of the model draws random numbers that cannot be repeated.",
+                "A resumed run will differ from an uninterrupted one, and N workers from one.",
+                "model.backbone",
+            )
+        )
     return sum(parameter.numel() for parameter in model.parameters()), problems
 
 

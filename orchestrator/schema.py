@@ -34,11 +34,28 @@ def json_schema() -> dict[str, Any]:
             branches = schema["$defs"][model]["properties"][key]["anyOf"]
             if not any(branch.get("type") == "string" for branch in branches):
                 branches.insert(0, {"type": "string", "description": f"Short for {{{inner}: …}}."})
+    for model in schema["$defs"].values():
+        if when := model["properties"].get("when"):
+            when["additionalProperties"] = True  # one value as well as a list of them
+    _loosen(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Equipoise experiment",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def _loosen(schema: Any) -> None:
+    """`oneOf` becomes `anyOf`: what does not name its kind fits several of them."""
+    if isinstance(schema, dict):
+        if "oneOf" in schema:
+            schema["anyOf"] = schema.pop("oneOf")
+            schema.pop("discriminator", None)
+        for inner in schema.values():
+            _loosen(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            _loosen(inner)
 
 
 def markdown() -> str:

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.bad_input.cases import DATA, DATA_CASES, FILE_CASES, GOOD, Case
 from orchestrator.cli import app
+from tests.bad_input.cases import DATA, DATA_CASES, FILE_CASES, GOOD, Case
 
 COLORS = ("red", "green", "blue")
 JARGON = re.compile(
-    r"Traceback|pydantic|tagged-union|function-(before|after|wrap)|Input should|literal\[|constrained-|type=|ctx|"
-    r"NoneType|\bstr\b|\bint\b(?! \[)|\bdict\b|ValueError|KeyError|is needed\. is|\.\."
+    r"Traceback|pydantic|tagged-union|function-(before|after|wrap)|Input should|literal\[|constrained-|type=|"
+    r"ctx|NoneType|\bstr\b|\bint\b(?! \[)|\bdict\b|ValueError|KeyError|is needed\. is|\.\."
 )
 """What only a programmer would say."""
 
@@ -57,9 +57,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         size = (8, 8) if number else (12, 8)
         Image.new("RGB", size, color).save(images / f"{number}.png")
         rows.append(
-            {"path": f"{number}.png", "color": color, "logo": str(number // 3 % 2), "same": "x", "nothing": "",
-             "all_train": "train"}
-        )  # fmt: skip
+            {
+                "path": f"{number}.png",
+                "color": color,
+                "logo": str(number // 3 % 2),
+                "same": "x",
+                "nothing": "",
+                "all_train": "train",
+            }
+        )
     write_table(folder / "labels.csv", rows)
     Image.effect_noise((64, 64), 50).save(images / "cut.png")
     (images / "cut.png").write_bytes((images / "cut.png").read_bytes()[:1500])

@@ -98,7 +98,8 @@ def test_an_override_below_a_short_form() -> None:
 def test_null_removes() -> None:
     text = (
         SMALL
-        + "seed: 9\nsearch: {space: {training.optimizer.lr: {log: [1e-5, 1e-2]}, training.epochs: {int: [1, 3]}}}\n"
+        + "seed: 9\nsearch:\n  space:\n    training.optimizer.lr: {log: [1e-5, 1e-2]}\n"
+        + "    training.epochs: {int: [1, 3]}\n"
     )
     spec = parse_spec(text, overrides=["seed=null", "search.space.training.optimizer.lr=null"])
     assert spec.seed == 0
