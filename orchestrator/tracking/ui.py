@@ -1,4 +1,4 @@
-"""MLflow's UI on this project's results: a server of its own for a database, a link where one runs already."""
+"""MLflow's UI on this project's results: a server of its own for a database, a link where one runs."""
 
 import contextlib
 import json
@@ -52,9 +52,9 @@ def run_ui(tracking_uri: str, host: str = "127.0.0.1", port: int = 5000) -> None
         _server(tracking_uri, host, port, log) as server,
     ):
         address = f"http://{host}:{port}"
-        console.print("Starting MLflow …", style="dim", end="\r")
         try:
-            _wait_until_up(server, address, log)
+            with console.status("Starting MLflow …"):
+                _wait_until_up(server, address, log)
             _print_links(console, address)
             console.print("Press Ctrl-C to end.", style="dim")
             server.wait()

@@ -65,14 +65,16 @@ def content() -> Callable[[str], Content]:
                 "params": run.data.params,
                 "metrics": run.data.metrics,
                 "history": history,
-                "datasets": sorted(
-                    (item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs
-                ),
+                "datasets": _datasets(run),
                 "files": sorted(file.path for file in client.list_artifacts(run.info.run_id, "config")),
             }
         return result
 
     return read
+
+
+def _datasets(run: Any) -> list[tuple[str, str]]:
+    return sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
 
 
 def _history(client: Any, run: Any, key: str) -> list[Any]:
