@@ -4,11 +4,17 @@
 """
 
 import argparse
+import ast
+import inspect
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from orchestrator.explain import Schema, SchemaReader, one_of
 from orchestrator.sections import ExperimentSpec
@@ -27,6 +33,9 @@ def json_schema() -> dict[str, Any]:
     Editors use it through a first line such as `# yaml-language-server: $schema=experiment.schema.json`.
     """
     schema = ExperimentSpec.model_json_schema()
+    models = {model.__name__: model for model in _models(BaseModel)}
+    for name, part in [("ExperimentSpec", schema), *schema["$defs"].items()]:
+        _describe_keys(part, models[name])
     properties = schema["properties"]
     schema["properties"] = {key: properties[key] for key in ORDER}
     for model, keys in SHORT_FORMS.items():
@@ -43,6 +52,44 @@ def json_schema() -> dict[str, Any]:
         "title": "Equipoise experiment",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def _models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Every section that exists."""
+    for model in base.__subclasses__():
+        if model.__module__.partition(".")[0] in ("orchestrator", "search_spaces", "trainables"):
+            yield model
+        yield from _models(model)
+
+
+def _describe_keys(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Add what the source says below each field.
+
+    pydantic can do so too (`use_attribute_docstrings`), but at every start of the program, and for 70 ms.
+    """
+    meanings: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if cls.__module__.partition(".")[0] in ("orchestrator", "search_spaces", "trainables"):
+            meanings |= _meanings(inspect.getsourcefile(cls) or "").get(cls.__name__, {})
+    for name, field in model.model_fields.items():
+        if name in meanings:
+            schema["properties"][field.alias or name]["description"] = meanings[name]
+
+
+@cache
+def _meanings(file: str) -> dict[str, dict[str, str]]:
+    """The text below each annotated attribute, by class, of a source file."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(Path(file).read_text("utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for field, text in itertools.pairwise(node.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                    value=ast.Constant(value=str(meaning))
+                ):
+                    found.setdefault(node.name, {})[name] = inspect.cleandoc(meaning)
+    return found
 
 
 def _loosen(schema: Any) -> None:
@@ -69,7 +116,7 @@ def markdown() -> str:
             continue
         schema = reader.root["properties"][section]
         lines += ["", f"## `{section}`"]
-        for heading, model, tagged in _models(reader, schema, section):
+        for heading, model, tagged in _mappings(reader, schema, section):
             if heading != section:
                 lines += ["", f"### `{heading}`"]
             about = _one_line(model.get("description", "").split("\n\n")[0])
@@ -79,7 +126,7 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
+def _mappings(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
     """The mapping at `path`, one per kind, and the mappings inside of it.
 
     Each with its heading, and whether its kind must be written.
@@ -87,18 +134,18 @@ def _models(reader: SchemaReader, schema: Schema, path: str) -> Iterator[tuple[s
     branches = [branch for branch in reader.branches(schema) if branch.get("type") != "null"]
     for branch in branches:
         if branch.get("type") == "array" and isinstance(branch.get("items"), Mapping):
-            yield from _models(reader, branch["items"], f"{path}[]")
+            yield from _mappings(reader, branch["items"], f"{path}[]")
         if branch.get("type") != "object":
             continue
         if "properties" not in branch:
             further = reader.free_keys(branch)[1]
             if further:
-                yield from _models(reader, further, f"{path}.<{_placeholder(path)}>")
+                yield from _mappings(reader, further, f"{path}.<{_placeholder(path)}>")
             continue
         heading = path + (f": {_kind(reader, branch)}" if len(branches) > 1 else "")
         yield heading, branch, len(branches) > 1 and "default" not in schema
         for key, inner in branch["properties"].items():
-            yield from _models(reader, inner, f"{path}.{key}")
+            yield from _mappings(reader, inner, f"{path}.{key}")
 
 
 def _placeholder(path: str) -> str:

@@ -43,9 +43,7 @@ When = dict[str, Annotated[tuple[PlainValue, ...], BeforeValidator(_allowed)]]
 
 
 class _DomainBase(BaseModel, ABC):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     form: ClassVar[str]
     """The key that this domain is known by in YAML."""

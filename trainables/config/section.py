@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, mo
 class Section(BaseModel):
     """A frozen part of an experiment file. Unknown keys are errors, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
     default_kinds: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Of fields with several kinds and a default: the key that tells kinds apart, and the default's value."""
 
