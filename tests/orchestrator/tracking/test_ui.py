@@ -33,8 +33,7 @@ def free_port() -> int:
 
 @contextmanager
 def ui(uri: str, port: int) -> Iterator["subprocess.Popen[str]"]:
-    program = f"from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.ui import run_ui; run_ui({uri!r}, port={port})"
+    program = f"from orchestrator.tracking.ui import run_ui; run_ui({uri!r}, port={port})"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
         yield process
