@@ -27,15 +27,26 @@ PATTERN_TRIALS = 6
 def equipoise(folder: Path) -> dict[str, float]:
     """The command as a user types it; its parts are read from the journal."""
     began = time.time()
-    command = [str(Path(sys.executable).with_name("equipoise")), "search", str(REPOSITORY / "orchestrator/demo.yaml")]
-    overrides = [f"search.trials={TRIALS}", "search.sampler=random", "compute.slots=2", "training.precision=fp32"]
+    command = [
+        str(Path(sys.executable).with_name("equipoise")),
+        "search",
+        str(REPOSITORY / "orchestrator/demo.yaml"),
+    ]
+    overrides = [
+        f"search.trials={TRIALS}",
+        "search.sampler=random",
+        "compute.slots=2",
+        "training.precision=fp32",
+    ]
     options = [part for override in overrides for part in ("-s", override)]
     ended = _run([*command, *options, "--json"], folder)
     seconds = time.time() - began
     search = json.loads(ended.splitlines()[-1])
     events = _journal(folder / "equipoise_runs" / search["search_id"])
     epochs = [event for event in events if event["event"] == "epoch"]
-    first_step = min(event["time"] - event["report"]["seconds"] for event in epochs if event["report"]["epoch"] == 1)
+    first_step = min(
+        event["time"] - event["report"]["seconds"] for event in epochs if event["report"]["epoch"] == 1
+    )
     ends = [event for event in events if event["event"] == "trial_ended"]
     training = sum(event["train_seconds"] for event in ends)
     gaps = sorted(event["start_seconds"] for event in ends)[:-2]  # the two slots' first trials start cold
@@ -88,11 +99,15 @@ CONTENDERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--without", action="append", default=[], choices=list(CONTENDERS))
     options = parser.parse_args()
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS if name not in options.without}
+    results: dict[str, list[dict[str, float]]] = {
+        name: [] for name in CONTENDERS if name not in options.without
+    }
     for repeat in range(options.repeats):
         for name, measured in results.items():
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -103,10 +118,14 @@ def main() -> None:
     for name, values in medians.items():
         print(f"median, {name}: {_text(values)}")
     ours = medians["equipoise"]
-    print(f"\nequipoise: {ours['seconds']:.1f} s whole, limit start-up + 1.07 × training / slots = {ours['limit']:.1f} s")
+    print(
+        f"\nequipoise: {ours['seconds']:.1f} s whole, limit start-up + 1.07 × training / slots = {ours['limit']:.1f} s"
+    )
     for name, values in medians.items():
         if name != "equipoise":
-            print(f"trials per minute against {name}: {ours['trials_per_minute'] / values['trials_per_minute']:.2f} times")
+            print(
+                f"trials per minute against {name}: {ours['trials_per_minute'] / values['trials_per_minute']:.2f} times"
+            )
 
 
 def _run(command: list[str], folder: Path) -> str:
@@ -114,7 +133,9 @@ def _run(command: list[str], folder: Path) -> str:
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        sys.exit(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
     return done.stdout
 
 

@@ -1,11 +1,11 @@
 """Equipoise in Python: `load_spec` reads an experiment file, `run_search` and `train` run it.
 
-    import orchestrator
+import orchestrator
 
-    spec = orchestrator.load_spec("experiment.yaml", ["search.trials=40"])
-    result = orchestrator.run_search(spec)
-    result.to_frame()      # trials as a pandas DataFrame
-    result.front           # the Pareto set
+spec = orchestrator.load_spec("experiment.yaml", ["search.trials=40"])
+result = orchestrator.run_search(spec)
+result.to_frame()      # trials as a pandas DataFrame
+result.front           # the Pareto set
 """
 
 from typing import TYPE_CHECKING, Any

@@ -192,9 +192,9 @@ def _run(
     verbose: bool,
 ) -> None:
     """Load the file, conduct the run under a display, print its ending, and exit with its code."""
-    from orchestrator.spec import load_spec
     from orchestrator.report.display import open_display
     from orchestrator.report.ending import exit_code, print_ending
+    from orchestrator.spec import load_spec
 
     spec = load_spec(config, overrides or [])
     if not verbose:

@@ -5,8 +5,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +24,22 @@ WARM_MODULES = "torch,ray.tune,trainables.training.trainer"
 
 @dataclass(frozen=True)
 class RayAddress:
-    """Where Ray is: `address` is None for a private one on this machine."""
+    """Where Ray is: at `address`, or else where this process is connected to, or else a private one is started."""
 
-    address: str | None
+    address: str | None = None
+    is_connected: bool = False
+    """This process is connected already (in a notebook, say)."""
 
     @classmethod
     def from_environment(cls) -> "RayAddress":
-        """`$RAY_ADDRESS` if set, else private."""
-        return cls(os.environ.get("RAY_ADDRESS") or None)
+        """As this process is connected, else `$RAY_ADDRESS` if set, else private."""
+        connected_already = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        return cls(os.environ.get("RAY_ADDRESS") or None, is_connected=connected_already)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether a Ray of our own is to be started on this machine."""
+        return self.address is None and not self.is_connected
 
 
 def this_machine() -> NodeResources:
@@ -48,20 +58,25 @@ def _count_gpus() -> int:
 
 @contextlib.contextmanager
 def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
-    """Join the cluster at `where`, or run a private Ray that offers `node` and leaves nothing behind.
+    """Be connected to Ray: as this process is, or to the cluster at `where`, or to a private Ray.
+
+    A private Ray offers `node`, and leaves nothing behind.
 
     Raises:
         ClusterError: no cluster answers at the address, or Ray does not start.
     """
+    if where.is_connected:
+        yield
+        return
     set_environment(where)
     import ray
 
     # Short, because Unix sockets below it may have at most 107 characters.
-    scratch = tempfile.mkdtemp(prefix="eqp-") if where.address is None else None
-
+    scratch = tempfile.mkdtemp(prefix="eqp-") if where.is_private else None
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         try:
-            if where.address is None:
+            if where.is_private:
                 ray.init(
                     address="local",
                     num_cpus=int(node.cpus),
@@ -75,7 +90,11 @@ def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
                 ray.init(address=where.address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             place = f"the cluster at {where.address}" if where.address else "a local Ray"
-            raise ClusterError(f"cannot reach {place}: {_first_line(error)}", hint=_connection_hint(where)) from error
+            raise ClusterError(
+                f"cannot reach {place}: {_first_line(error)}", hint=_connection_hint(where)
+            ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
         yield
     finally:
         ray.shutdown()
@@ -112,7 +131,7 @@ def set_environment(where: RayAddress) -> None:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has none
     }.items():
         os.environ.setdefault(name, value)
-    if where.address is None:
+    if where.is_private:
         # A token of this run's own: other users of the machine stay out, and nothing is written to the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

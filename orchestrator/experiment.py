@@ -27,7 +27,7 @@ def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) ->
     began = time.time()
     where, machine = RayAddress.from_environment(), this_machine()
     # What can never fit is an error before anything starts; a cluster must be asked first.
-    plan = plan_slots(spec.compute, [machine], trials=spec.search.trials) if where.address is None else None
+    plan = plan_slots(spec.compute, [machine], trials=spec.search.trials) if where.is_private else None
     datasets = Datasets(spec)
     set_environment(where)
     with ThreadPoolExecutor(max_workers=2) as background:

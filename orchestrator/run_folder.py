@@ -138,7 +138,8 @@ def _next_folder(storage: Path, name: str) -> Path:
                 return folder
     except OSError as error:
         raise EquipoiseError(
-            f"cannot write results to {storage}: {error.strerror}", hint="set tracking.storage to a folder you may write to"
+            f"cannot write results to {storage}: {error.strerror}",
+            hint="set tracking.storage to a folder you may write to",
         ) from error
     raise EquipoiseError(f"{storage} is full of runs called {name}", hint="choose another name")
 

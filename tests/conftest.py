@@ -8,7 +8,7 @@ import pytest
 from orchestrator.cluster import RayAddress, connected, set_environment
 from orchestrator.resources import NodeResources
 
-set_environment(RayAddress(None))
+set_environment(RayAddress())
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +17,5 @@ def ray_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setenv("RAY_preload_python_modules", "")  # four idle workers importing torch take the machine
         warnings.simplefilter("ignore")  # Ray's own
-        with connected(RayAddress(None), NodeResources(cpus=4, gpus=0, memory=2**30)):
+        with connected(RayAddress(), NodeResources(cpus=4, gpus=0, memory=2**30)):
             yield

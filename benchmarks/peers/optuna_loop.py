@@ -1,6 +1,6 @@
 """Peer: Optuna with a bare loop in two processes that share a study, logging to MLflow on SQLite.
 
-    python -m benchmarks.peers.optuna_loop FOLDER
+python -m benchmarks.peers.optuna_loop FOLDER
 """
 
 import multiprocessing
@@ -59,7 +59,9 @@ def main() -> None:
 
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     mlflow.set_experiment("optuna-loop")  # both processes creating the database at once would race
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder / "study.log"))
+    )
     study = optuna.create_study(
         study_name="loop",
         storage=storage,
@@ -73,7 +75,9 @@ def main() -> None:
     for worker in workers:
         worker.join()
     training = sum(trial.user_attrs["train_seconds"] for trial in study.trials)
-    print(f"{len(study.trials)} trials, {time.perf_counter() - began:.1f} s, of which training {training / 2:.1f} s")
+    print(
+        f"{len(study.trials)} trials, {time.perf_counter() - began:.1f} s, of which training {training / 2:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def train_worker(config: dict[str, Any]) -> None:
     from benchmarks.peers.workload import load_arrays
 
     torch.set_num_threads(1)
-    train_model(load_arrays(), **config, report=lambda epoch, metrics: train.report({**metrics, "epoch": epoch}))
+    train_model(
+        load_arrays(), **config, report=lambda epoch, metrics: train.report({**metrics, "epoch": epoch})
+    )
 
 
 def trial(config: dict[str, Any]) -> None:
@@ -70,7 +72,9 @@ def main() -> None:
             verbose=0,
             callbacks=[
                 MLflowLoggerCallback(
-                    tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment_name="pattern", save_artifact=False
+                    tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+                    experiment_name="pattern",
+                    save_artifact=False,
                 )
             ],
         ),

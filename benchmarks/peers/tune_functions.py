@@ -1,6 +1,6 @@
 """Peer: plain Ray Tune function trainables, one process per trial, logging by Ray's own MLflow callback.
 
-    python -m benchmarks.peers.tune_functions FOLDER
+python -m benchmarks.peers.tune_functions FOLDER
 """
 
 import random
@@ -23,7 +23,9 @@ def trial(config: dict[str, Any]) -> None:
     from benchmarks.peers.workload import load_arrays
 
     torch.set_num_threads(1)
-    train_model(load_arrays(), **config, report=lambda epoch, metrics: tune.report({**metrics, "epoch": epoch}))
+    train_model(
+        load_arrays(), **config, report=lambda epoch, metrics: tune.report({**metrics, "epoch": epoch})
+    )
 
 
 def main() -> None:
@@ -47,7 +49,9 @@ def main() -> None:
             verbose=0,
             callbacks=[
                 MLflowLoggerCallback(
-                    tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment_name="functions", save_artifact=False
+                    tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+                    experiment_name="functions",
+                    save_artifact=False,
                 )
             ],
         ),

@@ -1,0 +1,1 @@
+"""Warm places where trials run, behind one protocol (`base.TrialSlot`)."""

@@ -13,7 +13,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 class TrialRun:
     """Runs an assignment epoch by epoch.
 
-    It goes on from `checkpoint`, else from the last one in the trial's folder, else starts afresh. The folder holds `best`, the model of the selected epoch, and `last`, a training state.
+    It goes on from `checkpoint`, else from the last one in the trial's folder, else starts afresh. The folder
+    holds `best`, the model of the selected epoch, and `last`, a training state.
     """
 
     def __init__(self, slot: TrialSlot, assignment: Assignment, checkpoint: Path | None = None) -> None:

@@ -1,0 +1,1 @@
+"""Ray Tune, driven: proposals, early stopping, and the journal."""

@@ -8,7 +8,7 @@ from ray import tune
 from orchestrator.trial_log import TrialLog
 
 
-class Bookkeeper(tune.Callback):
+class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
     """Tune's callbacks, as entries of a `TrialLog`. `reasons`: why the scheduler stopped trials, by trial."""
 
     def __init__(self, log: TrialLog, reasons: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from trainables.model.errors import ModelError
 from trainables.training.errors import TrainingError
 
 
-class TrialTrainable(tune.Trainable):
+class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
     """Tune's side of a `TrialSlot`: `step` is one epoch, and `reset_config` hands the warm slot to the next trial.
 
     A trial that fails for a reason of its own (its loss is not finite, say) reports so as its last result, and the

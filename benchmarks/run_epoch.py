@@ -1,0 +1,212 @@
+"""`Trainer.run_epoch` against the loop that a practitioner writes for the same work.
+
+    python benchmarks/run_epoch.py [--images DIR] [--repetitions 7] [--precision fp32]
+
+LeNet, two heads, Adam, batch 256, one thread, 28×28 uint8 images: real Fashion-MNIST from a folder of IDX
+files (Debian's package dataset-fashion-mnist has them in /usr/share/datasets/fashion-mnist), else 60,000
+images enlarged from the bundled digit pairs. The second head learns whether the class is a garment for the
+upper body (or the digit even). Both sides train one epoch and validate on the same rows; repetitions are
+interleaved and medians compared. The trainer must need at most 1.05 times the loop's time.
+"""
+
+import argparse
+import gzip
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from trainables.config.trial import TrialConfig
+from trainables.data.prepared import PreparedData, TaskLabels
+from trainables.training.trainer import Trainer
+from trainables.training.world import World
+
+BATCH = 256
+LR = 1e-3
+VALIDATION = 5_000
+ALLOWED = 1.05
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An IDX file, gzipped or not."""
+    candidates = [path, path.with_name(path.name + ".gz")]
+    found = next((p for p in candidates if p.exists()), None)
+    if found is None:
+        raise SystemExit(f"there is no {path} or {path.name}.gz")
+    raw = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
+    shape = [int.from_bytes(raw[4 + 4 * d : 8 + 4 * d], "big") for d in range(raw[3])]
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def fashion(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The 60,000 training images and their labels."""
+    images = read_idx(folder / "train-images-idx3-ubyte")
+    return images[:, None].copy(), read_idx(folder / "train-labels-idx1-ubyte").astype(np.int64)
+
+
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """60,000 digits of scikit-learn's 8×8 ones, enlarged to 24×24 and moved on a canvas of 28×28."""
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    generator = np.random.default_rng(0)
+    rows = generator.integers(0, len(bundle.target), 60_000)
+    images = np.zeros((len(rows), 1, 28, 28), np.uint8)
+    for shift in range(5):
+        chosen = np.arange(len(rows)) % 5 == shift
+        large = np.kron(bundle.images[rows[chosen]] * (255 / 16), np.ones((1, 3, 3)))
+        images[chosen, 0, shift : shift + 24, shift : shift + 24] = large.astype(np.uint8)
+    return images, bundle.target[rows].astype(np.int64)
+
+
+def prepared(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> PreparedData:
+    """The last rows validate."""
+    train = len(images) - VALIDATION
+    upper = np.isin(labels, (0, 2, 3, 4, 6)).astype(np.int64)
+    present = np.ones(len(images), np.bool_)
+    sample = images[:10_000] / 255
+    return PreparedData(
+        directory=Path(),
+        digest="benchmark",
+        images=images,
+        labels={"kind": TaskLabels(labels, present), "upper": TaskLabels(upper, present)},
+        classes={"kind": tuple("0123456789"), "upper": ("no", "yes")},
+        splits={"train": np.arange(train), "val": np.arange(train, len(images)), "test": np.arange(0)},
+        mean=(float(sample.mean()),),
+        std=(float(sample.std()),),
+    )
+
+
+class HandWritten:
+    """The loop: uint8 images in memory, one permutation, cross-entropy per head, fused Adam."""
+
+    def __init__(self, data: PreparedData, precision: str) -> None:
+        torch.manual_seed(0)
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, 10, 5), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(320, 50), nn.ReLU(),
+        )  # fmt: skip
+        self.kind, self.upper = nn.Linear(50, 10), nn.Linear(50, 2)
+        self.model = nn.ModuleList([self.trunk, self.kind, self.upper])
+        if precision == "bf16":
+            self.model.to(memory_format=torch.channels_last)
+        self.bf16 = precision == "bf16"
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR, fused=True)
+        split = len(data.splits["train"])
+        images = torch.from_numpy(data.images)
+        labels = {task: torch.from_numpy(own.values) for task, own in data.labels.items()}
+        self.train_x, self.val_x = images[:split], images[split:]
+        self.train_y = {task: y[:split] for task, y in labels.items()}
+        self.val_y = {task: y[split:] for task, y in labels.items()}
+        self.mean, self.std = data.mean[0], data.std[0]
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 to float."""
+        return images.float().div_(255).sub_(self.mean).div_(self.std)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of both heads."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            features = self.trunk(x)
+            kind, upper = self.kind(features), self.upper(features)
+        return kind.float(), upper.float()
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train one epoch, validate."""
+        self.model.train()
+        order = torch.randperm(len(self.train_x))
+        running = torch.zeros(2)
+        for rows in order.split(BATCH):  # type: ignore[no-untyped-call]
+            kind, upper = self.forward(self.normalised(self.train_x[rows]))
+            losses = [
+                functional.cross_entropy(kind, self.train_y["kind"][rows]),
+                functional.cross_entropy(upper, self.train_y["upper"][rows]),
+            ]
+            self.optimizer.zero_grad(set_to_none=True)
+            (losses[0] + losses[1]).backward()
+            self.optimizer.step()
+            running += torch.stack(losses).detach()
+        self.model.eval()
+        outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with torch.no_grad():
+            for x in self.val_x.split(512):  # type: ignore[no-untyped-call]
+                outputs.append(self.forward(self.normalised(x)))  # noqa: PERF401 as one writes it
+        result: dict[str, float] = {}
+        for index, task in enumerate(("kind", "upper")):
+            logits = torch.cat([pair[index] for pair in outputs])
+            result[f"{task}.accuracy"] = (logits.argmax(1) == self.val_y[task]).float().mean().item()
+            result[f"{task}.loss"] = functional.cross_entropy(logits, self.val_y[task]).item()
+        return result
+
+
+def trial(precision: str) -> TrialConfig:
+    """The same for the trainer."""
+    return TrialConfig.model_validate(
+        {
+            "data": {"source": "benchmark"},
+            "tasks": {
+                "kind": {"type": "multiclass", "label": "kind"},
+                "upper": {"type": "multiclass", "label": "upper"},
+            },
+            "model": {"backbone": "lenet"},
+            "training": {
+                "epochs": 1000,
+                "batch_size": BATCH,
+                "optimizer": {"name": "adam", "lr": LR},
+                "precision": precision,
+            },
+        }
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, help="folder with IDX files of Fashion-MNIST")
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    data = prepared(*(fashion(chosen.images) if chosen.images else digits()))
+    trainer = Trainer(trial(chosen.precision), data, World.single())
+    loop = HandWritten(data, chosen.precision)
+    trainer.run_epoch()
+    loop.run_epoch()
+    ours, theirs = [], []
+    for repetition in range(chosen.repetitions):
+        for which in ("ours", "theirs") if repetition % 2 else ("theirs", "ours"):
+            started = time.perf_counter()
+            if which == "ours":
+                report = trainer.run_epoch()
+                ours.append(time.perf_counter() - started)
+            else:
+                result = loop.run_epoch()
+                theirs.append(time.perf_counter() - started)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    images = len(data.splits["train"])
+    print(
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {chosen.precision}, 1 thread"
+    )
+    print(
+        f"{images} training images, {VALIDATION} validation images, {chosen.repetitions} interleaved epochs"
+    )
+    for name, times in (("Trainer.run_epoch", ours), ("hand-written loop", theirs)):
+        middle = statistics.median(times)
+        print(
+            f"{name}: median {middle:.3f} s (from {min(times):.3f} to {max(times):.3f}), {images / middle:,.0f} images/s"
+        )
+    print(f"accuracy of kind: {report.metrics['kind.accuracy']:.4f} and {result['kind.accuracy']:.4f}")
+    print(f"ratio {ratio:.3f}, allowed {ALLOWED}")
+    return 0 if ratio <= ALLOWED else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
