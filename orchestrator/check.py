@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.cross_checks import activation
 from orchestrator.document import apply_override, read_document
 from orchestrator.explain import Finding
 from orchestrator.spec import ExperimentSpec, load_spec
-from search_spaces.domains import Simplex
+from search_spaces.domains import Choice, Simplex
 from search_spaces.space import SearchSpace
+from trainables.config.model import ModelConfig
 
+MOST_BACKBONES = 12
+"""Searched backbones that are tried; a large one takes a second."""
 Severity = Literal["error", "warning", "note"]
 Part = Literal["config", "data", "model"]
 
@@ -177,8 +181,8 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
     parameters: int | None = None
     if data.image_shape is not None and tasks.keys() == spec.tasks.keys():
         classes = {name: task.classes for name, task in tasks.items()}
-        parameters, found = _build_model(spec, data.image_shape, classes)
-        problems += found
+        parameters, found = _build_model(spec, spec.model, data.image_shape, classes)
+        problems += found or _searched_models(spec, data.image_shape, classes)
     examples = data.splits if any(data.splits.values()) else {}
     report = dataclasses.replace(
         report, examples=examples, tasks=tasks, image_shape=data.image_shape, parameters=parameters
@@ -186,10 +190,36 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
     return report, problems
 
 
-def _build_model(
+def _searched_models(
     spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
+) -> list[Problem]:
+    """Problems of the backbones that the search may choose."""
+    space = spec.search.space
+    if not isinstance(space, Mapping) or any(key.startswith("data.image_size") for key in space):
+        return []
+    tried = {spec.model.backbone.model_dump_json()}
+    problems: list[Problem] = []
+    for key, domain in space.items():
+        if not (isinstance(domain, Choice) and key.startswith("model.backbone")):
+            continue
+        for index, value in enumerate(domain.values):
+            model = spec.trial_config_with({**activation(domain, space), key: value}).model
+            backbone = model.backbone.model_dump_json()
+            if backbone not in tried and len(tried) < MOST_BACKBONES:
+                tried.add(backbone)
+                _, found = _build_model(spec, model, shape, classes)
+                at = f"search.space.{key}.choice.{index}"
+                problems += [dataclasses.replace(problem, key=at) for problem in found]
+    return problems
+
+
+def _build_model(
+    spec: ExperimentSpec,
+    config: ModelConfig,
+    shape: tuple[int, int, int],
+    classes: Mapping[str, tuple[str, ...]],
 ) -> tuple[int | None, list[Problem]]:
-    """Build the file's model and run two blank images through it: parameters and problems."""
+    """Build a model and run two blank images through it: parameters and problems."""
     import torch
 
     from trainables.model.errors import ModelError
@@ -202,7 +232,7 @@ def _build_model(
     }
     try:
         model = build_model(
-            spec.model,
+            config,
             channels=channels,
             image_size=(height, width),
             outputs=outputs,
@@ -248,14 +278,16 @@ def _placed(problem: Problem, spec: ExperimentSpec, name: str) -> Problem:
     path: list[Any] = []
     inner: Any = document.data
     rest = problem.key
-    while rest and isinstance(inner, dict):
+    while rest and isinstance(inner, dict | list):
+        if isinstance(inner, list):
+            inner = {str(n): item for n, item in enumerate(inner)}
         step = next(
             (k for k in sorted(map(str, inner), key=len, reverse=True) if f"{rest}.".startswith(f"{k}.")),
             None,
         )
         if step is None:
             break
-        path.append(step)
+        path.append(int(step) if step.isdecimal() else step)
         inner, rest = inner[step], rest[len(step) + 1 :]
     if not path:
         return problem
@@ -278,7 +310,9 @@ def print_report(report: CheckReport, *, as_json: bool = False) -> None:
         console.print(f"{problem.severity}: ", style=style, end="", markup=False)
         about = f"{problem.key}: " if problem.key else ""
         where = f"{problem.place}: " if problem.place else ""
-        console.print(f"{where}{about}{problem.message} {problem.hint}".rstrip(), markup=False)
+        message = problem.message.rstrip()
+        gap = "\n" if "\n" in message else " "
+        console.print(f"{where}{about}{message}{gap}{problem.hint}".rstrip(), markup=False)
     console.print(_summary(report), markup=False)
 
 

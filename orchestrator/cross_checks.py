@@ -62,7 +62,11 @@ class _Checks:
 
     def __init__(self, spec: ExperimentSpec, damaged: Collection[KeyPath]) -> None:
         self.spec = spec
-        self.tasks_unsure = ("tasks",) in damaged or any(p[:1] == ("tasks",) and len(p) == 2 for p in damaged)
+        self.tasks_unsure = (
+            not spec.tasks
+            or ("tasks",) in damaged
+            or any(p[:1] == ("tasks",) and len(p) == 2 for p in damaged)
+        )
         self.unsure = {path[1] for path in damaged if path[:1] == ("tasks",) and len(path) > 1}
 
     def all(self) -> Iterator[Finding]:
@@ -251,7 +255,7 @@ class _Checks:
 
     def _values(self, key: str, domain: Domain, space: Mapping[str, Domain]) -> Iterator[Finding]:
         """Whether each value that `domain` may propose is allowed at `key`."""
-        around = _activation(domain, space)
+        around = activation(domain, space)
         if isinstance(domain, Simplex) and key != "balancing.weights":
             yield Finding(
                 ("search", "space", key),
@@ -358,7 +362,7 @@ def _extremes(domain: Domain) -> Iterator[tuple[Value, tuple[Any, ...]]]:
             yield (float(bound) if domain.form in ("float", "log") else bound), (domain.form, index)
 
 
-def _activation(domain: Domain, space: Mapping[str, Domain]) -> dict[str, Value]:
+def activation(domain: Domain, space: Mapping[str, Domain]) -> dict[str, Value]:
     """Values of other searched keys with which `domain` is active."""
     values: dict[str, Value] = {}
     waiting = [domain]

@@ -138,6 +138,8 @@ class _Builder:
                 continue
             self.document.keys[key_path] = _place(key_node)
             result[key] = self.build(value_node, key_path, outer)
+            if result[key] is None and not value_node.value:  # nothing stands there: show the key
+                self.document.values[key_path] = _place(key_node)
         for source in merged:
             if not isinstance(source, MappingNode):
                 self._note(source, f"{dotted(path)}: `<<` merges mappings only")

@@ -324,7 +324,8 @@ class SchemaReader:
         for key in schema.get("required", ()):
             if key not in value and key not in meant:
                 need = self.describe(properties[key]) if key in properties else "a value"
-                message = f"the key {key} is missing ({need})"
+                need = "" if need.startswith("a mapping") else f" ({need})"
+                message = f"the key {key} is missing{need}"
                 result.append(Finding(path, message, at_key=True, missing=(key, properties.get(key, {}))))
         return result
 
@@ -352,16 +353,16 @@ class SchemaReader:
     ) -> str:
         known = list(properties)
         near = nearest(str(key), known)
-        elsewhere = [self._tag(other) for other in others if key in other.get("properties", {})]
+        elsewhere = [t for other in others if key in other.get("properties", {}) and (t := self._tag(other))]
+        meant: list[str] = []
         if near:
-            help_ = f"Did you mean {near}?"
+            meant = [f"Did you mean {near}?"]
         elif elsewhere:
-            help_ = f"It is a key of {one_of(t[1] if t else '?' for t in elsewhere)}."
-        elif moved := [p for p in self._paths_ending(str(key)) if p != dotted((*path, key))]:
-            help_ = f"Did you mean {one_of(moved[:3])}?"
-        else:
-            help_ = ""
-        return f"unknown key. {help_} Known here: {', '.join(known) or 'none'}.".replace(".  ", ". ")
+            meant = [f"It is a key of {one_of(tag[1] for tag in elsewhere)}."]
+        elif moved := [path_ for path_ in self._paths_ending(str(key)) if path_ != dotted((*path, key))]:
+            meant = [f"Did you mean {one_of(moved[:3])}?"]
+        known.sort(key=lambda option: option != "name")
+        return " ".join(["unknown key.", *meant, f"Known here: {', '.join(known) or 'none'}."])
 
     def _paths_ending(self, name: str) -> list[str]:
         return [path for path in self.known_paths() if path.rpartition(".")[2] == name]

@@ -151,7 +151,7 @@ FILE_CASES = (
         "a weight of no task", "{color: 1, logo", "{colr: 1, logo", ("balancing.weights.colr", "mean color?")
     ),
     Case("weights all zero", "{color: 1, logo: 0.5}", "{color: 0, logo: 0}", ("nothing would be learned",)),
-    Case("no task", "tasks:\n", "tasks: {}\nx:\n", ("tasks: no task",)),
+    Case("no task", "tasks:\n", "tasks: {}\nx:\n", ("tasks: no task", "2 errors")),
     Case(
         "an objective of no task",
         "[color.acc",

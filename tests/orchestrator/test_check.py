@@ -110,6 +110,13 @@ def test_images_too_small_for_a_model_are_an_error_of_the_file(table: Path) -> N
     assert "10×10" in report.errors[0].message
 
 
+def test_backbones_that_are_searched_are_tried_too(table: Path) -> None:
+    own = f"{__name__}:needs_large_images"
+    report = check_experiment(table, [f"search.space={{model.backbone: {{choice: [lenet, '{own}']}}}}"])
+    assert [problem.key for problem in report.errors] == ["search.space.model.backbone.choice.1"]
+    assert "10×10" in report.errors[0].message
+
+
 def test_config_only_leaves_data_and_model_alone(table: Path) -> None:
     report = check_experiment(table, ["data.source=nowhere.csv"], config_only=True)
     assert report.exit_code == 0
