@@ -1,11 +1,7 @@
-"""Equipoise in Python: `load_spec` reads an experiment file, `run_search` and `train` run it.
+"""Equipoise in Python.
 
-import orchestrator
-
-spec = orchestrator.load_spec("experiment.yaml", ["search.trials=40"])
-result = orchestrator.run_search(spec)
-result.to_frame()      # trials as a pandas DataFrame
-result.front           # the Pareto set
+`load_spec` reads an experiment file, `run_search` runs its search and `train` one training; both return a
+`SearchRecord`, whose `to_frame()` gives the trials as a pandas DataFrame and whose `front` is the Pareto set.
 """
 
 from typing import TYPE_CHECKING, Any

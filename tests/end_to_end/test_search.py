@@ -191,6 +191,6 @@ def test_what_can_never_fit_is_said_before_anything_starts(tmp_path: Path) -> No
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     done = run(tmp_path, "search", "experiment.yaml", "-s", "compute.slots=1", "-s", "compute.workers=99")
     assert done.returncode == 5
-    assert "1 slot × 99 workers" in done.stderr
+    assert "99 workers × 1 CPU = 99 CPU" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
