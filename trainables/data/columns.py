@@ -68,7 +68,11 @@ class Column:
     def without(self, missing: Iterable[str | int | float]) -> "Column":
         """The column with the cells that equal one of `missing` made empty."""
         names = {canonical(value) for value in missing}
-        empty = [(value if isinstance(value, str) else "\0".join(value)) in names for value in self.values]
+        # An empty list is no tag, which is a label; a list of one missing value is none.
+        empty = [
+            value in names if isinstance(value, str) else len(value) == 1 and value[0] in names
+            for value in self.values
+        ]
         return Column(np.where(np.array([*empty, True])[self.codes], -1, self.codes), self.values)
 
 

@@ -110,11 +110,12 @@ def _file_digest(path: Path) -> bytes:
 def _load(folder: Path, just_made: bool = False) -> DecodedImages | None:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["retry"] and not just_made:
+        shape = tuple(meta["shape"])
+        if (meta["retry"] and not just_made) or np.load(folder / "images.npy", mmap_mode="r").shape != shape:
             return None
         return DecodedImages(
             directory=folder,
-            shape=tuple(meta["shape"]),
+            shape=shape,
             checks=np.load(folder / "checks.npy"),
             sums=np.load(folder / "sums.npy"),
             squares=np.load(folder / "squares.npy"),
@@ -129,10 +130,11 @@ def _fill(
 ) -> None:
     """Decode into `folder`, a chunk at a time."""
     chunks: Iterator[tuple[NDArray[np.uint8], dict[int, str]]]
-    if isinstance(images, ArrayImages):
-        chunks = _array_chunks(images, wanted)
-    else:
-        chunks = _decoded_chunks(images, wanted)
+    match images:
+        case ArrayImages():
+            chunks = _array_chunks(images, wanted)
+        case EncodedImages():
+            chunks = _decoded_chunks(images, wanted)
     checks: list[NDArray[np.uint64]] = []
     sums: list[NDArray[np.uint64]] = []
     squares: list[NDArray[np.uint64]] = []

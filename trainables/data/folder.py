@@ -2,7 +2,7 @@
 
 import filecmp
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +49,16 @@ class _Found:
     file: Path
 
 
-def read_tree(tree: Path, root: Path | None) -> Rows:
+def read_tree(tree: Path, root: Path | None, parts: Sequence[str] = ()) -> Rows:
     """One tree, with the label column `label`; an image is identified by its path below the tree.
 
     Args:
         tree: the folder.
         root: where symbolic links may lead; default the folder that holds the tree.
+        parts: the split folders, where the tree may hold other things beside them.
     """
     locations = Locations(root or tree.parent)
-    found, folders, notes = _scan(tree, locations, "data.source")
+    found, folders, notes = _scan(tree, locations, "data.source", parts)
     rows = [(_identity(tree, image), image) for image in found]
     rows.sort(key=lambda row: row[0])
     labels = [image.label for _, image in rows]
@@ -124,14 +125,16 @@ def read_trees(trees: Mapping[str, Path], root: Path | None) -> Rows:
     )
 
 
-def _scan(tree: Path, locations: Locations, key: str) -> tuple[list[_Found], list[Path], list[str]]:
+def _scan(
+    tree: Path, locations: Locations, key: str, parts: Sequence[str] = ()
+) -> tuple[list[_Found], list[Path], list[str]]:
     """Images, all folders, and remarks."""
     if not tree.is_dir():
         raise DataError(
             f"There is no folder {tree}.", "Write the folder that holds one folder per class.", key
         )
     folders = [tree]
-    tops = _subfolders(tree)
+    tops = [tree / part for part in parts] or _subfolders(tree)
     split_tops = {top: NAMES[top.name.lower()] for top in tops if top.name.lower() in NAMES}
     has_splits = len(split_tops) == len(tops) > 0 and 0 in split_tops.values()
     branches: list[tuple[Path, int | None]] = [(tree, None)]

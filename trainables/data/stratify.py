@@ -1,12 +1,14 @@
 """Stratification over many labels at once, with whole groups and missing labels."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+ROUNDING = 1e-6
+"""Sums of fractions that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ def stratify(groups: Sequence[Group], fractions: Sequence[float], seed: int) -> 
     """The part of each group, such that every label is spread over the parts as the fractions say.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011, algorithm 1): the rarest label
-    is handed out first, each example to the part that still lacks this label most. Three things differ. An
-    example may be a group of several, and larger ones go first. Examples that are equal in labels and alone
-    in their group are dealt out beforehand as far as the fractions give whole numbers: faster, and more even.
-    Ties are broken by a keyed hash of the name instead of at random, so that neither the order of rows nor
-    anything else has influence.
+    is handed out first, each example to the part that still lacks this label most. Four things differ:
+
+    - An example may be a group of several; larger ones go first.
+    - Examples that are equal in labels and alone in their group are dealt out beforehand as far as the
+      fractions give whole numbers: faster, and more even.
+    - Where only fractions of an example are left to each part, the part that lacks most examples altogether
+      gets it, or many rare labels would all add to the largest part. The first of a label goes there.
+    - Ties are broken by a keyed hash of the name, so that neither the order of rows nor chance has influence.
 
     Args:
         groups: with distinct names; label numbers start at 0, and of equally rare ones the lower goes first.
@@ -82,6 +87,7 @@ class _Deal:
         for group in groups:
             for label, count in group.counts.items():
                 self.left[label] += count
+        self.totals = list(self.left)
         rows = sum(group.size for group in groups)
         self.lacking = [[fraction * count for count in self.left] for fraction in fractions]
         self.lacking_rows = [fraction * rows for fraction in fractions]
@@ -102,14 +108,19 @@ class _Deal:
         return int(candidates[np.argmin(left[candidates])]) if len(candidates) else None
 
     def neediest(self, label: int | None) -> int:
-        """The part that lacks the label most; among equals, the one that lacks most examples."""
-        best, most = self.open[0], (-math.inf, -math.inf)
-        for part in self.open:
-            need = (0.0 if label is None else self.lacking[part][label], self.lacking_rows[part])
-            # Sums of fractions that differ by rounding alone are equal.
-            if need[0] > most[0] + 1e-6 or (need[0] > most[0] - 1e-6 and need[1] > most[1] + 1e-6):
-                best, most = part, need
-        return best
+        """The part that an example of this label (of none) goes to."""
+        if label is None:
+            return self._largest(self.open, self.lacking_rows)
+        needs = [lacking[label] for lacking in self.lacking]
+        if self.left[label] < self.totals[label] and max(needs) < 1 + ROUNDING:
+            # Only a fraction is left to each part: whoever lacks one at all may have it.
+            return self._largest([part for part in self.open if needs[part] > ROUNDING], self.lacking_rows)
+        most = max(needs[part] for part in self.open)
+        return self._largest([part for part in self.open if needs[part] > most - ROUNDING], self.lacking_rows)
+
+    def _largest(self, parts: Sequence[int], lacking: Sequence[float]) -> int:
+        most = max(lacking[part] for part in parts)
+        return next(part for part in parts if lacking[part] > most - ROUNDING)
 
 
 def _rank(name: str, seed: int) -> bytes:

@@ -174,7 +174,7 @@ def read_imagenet(root: Path, name: str) -> Rows:
     """
     for part in ("train", "val"):
         require(root / part, name)
-    rows = replace(read_tree(root, root), name=f"torchvision:{name}")
+    rows = replace(read_tree(root, root, ("train", "val")), name=f"torchvision:{name}")
     meta = root / "meta.bin"
     if not meta.is_file():
         return rows

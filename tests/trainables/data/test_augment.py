@@ -96,7 +96,7 @@ def test_rotation_turns_without_distortion() -> None:
     y, x = torch.meshgrid(torch.arange(31) - 15, torch.arange(61) - 30, indexing="ij")
     disc = ((y**2 + x**2) < 100).float()[None, None].repeat(16, 1, 1, 1)
     turned = augment(disc, IDS[:16], seed=0, epoch=0, config=[Augmentation(name="rotate", amount=90)])
-    assert (turned - disc).abs().mean() < 0.01
+    assert (turned - disc).abs().mean() < 0.02
     bar = ((y.abs() <= 1) & (x.abs() <= 12)).float()[None, None].repeat(16, 1, 1, 1)
     turned = augment(bar, IDS[:16], seed=0, epoch=0, config=[Augmentation(name="rotate", amount=90)])
     assert torch.allclose(turned.sum(dim=(1, 2, 3)), bar.sum(dim=(1, 2, 3)), rtol=0.06)

@@ -1,7 +1,6 @@
 """Laws of keyed random numbers."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 

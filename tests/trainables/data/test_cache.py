@@ -1,0 +1,224 @@
+"""Decode once: what the cache promises."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
+from trainables.data.errors import DataError
+from trainables.data.prepare import prepare_data
+from trainables.data.prepared import load_prepared
+
+
+class Decoded:
+    """Counts images as they are decoded, by way of `progress`."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def __call__(self, done: int, _: int) -> None:
+        self.images = done
+
+
+def settle() -> None:
+    """Wait until files are old enough for their times to be trusted."""
+    time.sleep(0.06)
+
+
+def bytes_read() -> int:
+    """By this process, from anything."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's count of bytes read")
+def test_a_second_run_decodes_nothing_and_reads_no_image(tmp_path: Path) -> None:
+    table(tmp_path)
+    save(tmp_path, [f"images/{n:04d}.png" for n in range(60)], size=(64, 64))
+    settle()
+    first = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+    decoded, before, began = Decoded(), bytes_read(), time.perf_counter()
+    second = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path, progress=decoded)
+    assert time.perf_counter() - began < 0.1  # milliseconds, on a machine that has nothing else to do
+    assert (
+        bytes_read() - before < 64 * 64 * 3 * 10
+    )  # labels and file names, of images that fill 60 times this
+    assert decoded.images == 0
+    assert second.digest == first.digest
+    assert np.array_equal(second.images, first.images)
+
+
+def test_other_tasks_splits_and_seeds_decode_nothing(tmp_path: Path) -> None:
+    table(tmp_path)
+    decoded = Decoded()
+    prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path, progress=decoded)
+    assert decoded.images == 60
+    decoded.images = 0
+    prepare_data(config(tmp_path), ALL, seed=1, base=tmp_path, progress=decoded)
+    prepare_data(config(tmp_path), COLOR, seed=0, base=tmp_path, progress=decoded)
+    fractions = {"train": 0.5, "val": 0.5, "test": 0}
+    prepare_data(config(tmp_path, split=fractions), ALL, seed=0, base=tmp_path, progress=decoded)
+    assert decoded.images == 0
+
+
+def test_the_same_contents_elsewhere_decode_nothing(tmp_path: Path) -> None:
+    table(tmp_path / "a")
+    table(tmp_path / "b")
+    prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path / "a")
+    decoded = Decoded()
+    prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path / "b", progress=decoded)
+    assert decoded.images == 0
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_a_changed_image_is_noticed(tmp_path: Path, keep_times: bool) -> None:
+    table(tmp_path)
+    settle()
+    first = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+    file = tmp_path / "images" / "0003.png"
+    before = file.stat()
+    save(tmp_path, ["other.png", "images/0003.png"])  # another picture, of as many bytes
+    if keep_times:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+    assert second.digest != first.digest
+    row = second.ids().index("images/0003.png")
+    assert np.array_equal(second.images[row], pixels(seed=1).transpose(2, 0, 1))
+    # What was prepared before is still what it was.
+    assert np.array_equal(load_prepared(first.directory).images[row], pixels(seed=3).transpose(2, 0, 1))
+
+
+def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
+    file = table(tmp_path)
+    settle()
+    first = prepare_data(config(tmp_path), COLOR, seed=0, base=tmp_path)
+    file.write_text(file.read_text().replace("red", "tan"))
+    assert prepare_data(config(tmp_path), COLOR, seed=0, base=tmp_path).digest != first.digest
+
+
+def test_a_cache_that_was_cleared_in_part_is_made_again(tmp_path: Path) -> None:
+    table(tmp_path)
+    settle()
+    first = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+    for part in (
+        "images/*/images.npy",
+        "images/*/meta.json",
+        "prepared/*/meta.json",
+        "requests/*",
+        "sources/*",
+    ):
+        for file in (tmp_path / "cache").glob(part):
+            file.write_bytes(file.read_bytes()[:40])
+        again = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+        assert again.digest == first.digest
+        assert again.images[:].any()
+
+
+def prepare_in_child(folder: Path, results: "multiprocessing.Queue[tuple[str, int]]") -> None:
+    decoded = Decoded()
+    data = prepare_data(config(folder), ALL, seed=0, base=folder, progress=decoded)
+    results.put((data.digest, decoded.images))
+
+
+def test_several_processes_decode_once(tmp_path: Path) -> None:
+    table(tmp_path, 300)
+    spawn = multiprocessing.get_context("fork")
+    results = spawn.Queue()
+    workers = [spawn.Process(target=prepare_in_child, args=(tmp_path, results)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert len({digest for digest, _ in found}) == 1
+    assert sorted(images for _, images in found) == [0, 0, 300]
+
+
+def left_over(cache: Path) -> list[str]:
+    """What a failed run must not leave: anything but locks."""
+    return [str(path) for path in cache.rglob("*") if path.is_file() and path.parent.name != "locks"]
+
+
+def test_no_space(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    table(tmp_path)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.trainables.data.pictures import COLOR, config\n"
+        "from trainables.data.errors import DataError\n"
+        "from trainables.data.prepare import prepare_data\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "folder = Path(sys.argv[1])\n"
+        "try:\n"
+        "    prepare_data(config(folder), COLOR, seed=0, base=folder)\n"
+        "except DataError as error:\n"
+        "    print(error.key, error.message, error.hint)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("data.cache")
+    assert "no space" in done.stdout
+    assert "EQUIPOISE_CACHE" in done.stdout
+    assert left_over(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk(tmp_path: Path, tiny_disk: Path) -> None:
+    table(tmp_path)
+    data = config(tmp_path, image_size=64, cache=str(tiny_disk))
+    with pytest.raises(DataError, match="no space") as caught:
+        prepare_data(data, COLOR, seed=0, base=tmp_path)
+    assert caught.value.key == "data.cache"
+    assert left_over(tiny_disk) == []
+    small = config(tmp_path, image_size=4, cache=str(tiny_disk))
+    assert len(prepare_data(small, COLOR, seed=0, base=tmp_path).images) == 60
+
+
+def test_a_read_only_cache(tmp_path: Path, tiny_disk: Path) -> None:
+    """It serves what it has, and says so when it would have to be written."""
+    table(tmp_path)
+    settle()
+    data = config(tmp_path, image_size=4, cache=str(tiny_disk))
+    first = prepare_data(data, COLOR, seed=0, base=tmp_path)
+    subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
+    assert prepare_data(data, COLOR, seed=0, base=tmp_path).digest == first.digest
+    with pytest.raises(DataError, match=r"[Rr]ead-only") as caught:
+        prepare_data(data, COLOR, seed=1, base=tmp_path)
+    assert caught.value.key == "data.cache"
+    subprocess.run(["mount", "-o", "remount,rw", tiny_disk], check=True)
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
+    table(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        prepare_data(config(tmp_path, cache="file"), COLOR, seed=0, base=tmp_path)
+    assert caught.value.key == "data.cache"
+
+
+def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path)
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path / "named"))
+    data = prepare_data(config(tmp_path, cache=None), COLOR, seed=0, base=tmp_path)
+    assert data.directory.is_relative_to(tmp_path / "named")
+    monkeypatch.delenv("EQUIPOISE_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    data = prepare_data(config(tmp_path, cache=None), COLOR, seed=0, base=tmp_path)
+    assert data.directory.is_relative_to(tmp_path / "home" / ".cache" / "equipoise")
