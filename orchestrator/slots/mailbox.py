@@ -92,6 +92,7 @@ class Mailbox:
         self._joined: set[int] = set()
         self._lost: str | None = None
         self._controller: Any = None
+        self._closed = False
         self._news = asyncio.Condition()
 
     async def exchange(self, rank: int, outcome: Outcome) -> Command:
@@ -136,11 +137,23 @@ class Mailbox:
         return self._lost
 
     async def set_controller(self, controller: Any) -> None:
-        """For Ray Train's controller: its own handle, before it reserves anything."""
+        """For Ray Train's controller: its own handle, before it reserves anything.
+
+        Raises:
+            RuntimeError: the slot closed meanwhile. The controller then ends by itself.
+        """
+        if self._closed:
+            raise RuntimeError("the slot is closed")
         self._controller = controller
 
     async def controller(self) -> Any:
         """The handle of Ray Train's controller, or None while there is none."""
+        return self._controller
+
+    async def close(self) -> Any:
+        """For the slot: as `controller`, and none is accepted from now on."""
+        self._closed = True
+        await self.lose("the slot is closed")
         return self._controller
 
     def _all_answered(self) -> bool:

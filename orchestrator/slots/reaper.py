@@ -8,6 +8,7 @@ lives, so nobody has to register anything. The table's public form lacks these t
 protocol buffer.
 """
 
+import logging
 import threading
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,8 @@ import ray
 from ray._private.state import state as cluster_state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+_log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -42,7 +45,7 @@ def remove_orphans() -> int:
 
 
 class SlotReaper:
-    """A thread of the driver that calls `remove_orphans` until the `with` block ends, and once more then."""
+    """A thread of the driver that calls `remove_orphans` until the `with` block ends."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -59,10 +62,12 @@ class SlotReaper:
         self._thread.join()
 
     def _run(self) -> None:
-        while ray.is_initialized():
-            remove_orphans()
-            if self._stop.wait(SECONDS_BETWEEN_LOOKS):
-                break
+        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            if ray.is_initialized():
+                try:
+                    remove_orphans()
+                except Exception:
+                    _log.exception("orphaned placement groups could not be removed; trying again")
 
 
 def _present() -> list[PlacementGroupTableData]:

@@ -48,6 +48,7 @@ class TrainGroup:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(workers)
+        self._controller: Any = None
         self._folder = Path(tempfile.mkdtemp(prefix="equipoise-slot-"))
         self._trainer = _WarmTrainer(
             _serve,
@@ -78,6 +79,8 @@ class TrainGroup:
         """Have every rank carry out `command`."""
         try:
             answers: Answers = ray.get(self._mailbox.call.remote(command))
+            # Kept here as well: a mailbox may die, too.
+            self._controller = self._controller or ray.get(self._mailbox.controller.remote())
         except RayError as error:
             return Answers({}, f"the mailbox is gone: {_first_line(error)}")
         return answers
@@ -93,24 +96,25 @@ class TrainGroup:
 
     def close(self) -> None:
         """End all processes of the group and give back what it reserved."""
-        try:
-            controller = ray.get(self._mailbox.controller.remote())
-        except RayError:
-            controller = None
+        controller = self._controller
+        with contextlib.suppress(RayError):
+            controller = ray.get(self._mailbox.close.remote())
         if controller is not None:
             controller.abort.remote()
             self._thread.join(SECONDS_TO_ABORT)
             # Busy reserving or hung: then its placement group is removed for it, by whoever made it.
             ray.kill(controller)
             remove_groups_of(controller._actor_id.hex())
+            self._thread.join(SECONDS_TO_ABORT)
         ray.kill(self._mailbox)
-        self._thread.join(SECONDS_TO_ABORT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:
         try:
             self._trainer.fit()
             reason = "the worker group ended"
+        except SystemExit:  # Ray shuts down in this process; any further call would start it anew
+            return
         except Exception as error:
             reason = _first_line(error)
         with contextlib.suppress(RayError):  # closed

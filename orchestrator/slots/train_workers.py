@@ -60,12 +60,13 @@ class TrainWorkersSlot:
         return TrainGroup(workers=self._workers, cpus=self._cpus, gpus=self._gpus)
 
     def _call(self, command: Command) -> dict[int, Outcome]:
-        if self._group is None:
+        group = self._group
+        if group is None:
             raise RuntimeError("the slot is closed")
-        answers = self._group.call(command)
+        answers = group.call(command)
         failures = [outcome.failure for outcome in answers.outcomes.values() if outcome.failure is not None]
         if len(answers.outcomes) < self._workers:
-            self._group.close()
+            group.close()
             self._group = self._launch()
             raise WorkerLost(_loss(answers.lost, failures))
         if failures:

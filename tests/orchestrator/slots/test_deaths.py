@@ -1,0 +1,237 @@
+"""Whatever dies, the trial can go on, and nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from orchestrator.slots.base import Assignment, RankFailed, WorkerLost
+from orchestrator.slots.in_process import InProcessSlot
+from orchestrator.slots.reaper import SlotReaper
+from orchestrator.slots.train_workers import TrainWorkersSlot
+from tests.orchestrator.slots.census import assert_all_given_back, pids
+from tests.orchestrator.slots.owner import Owner
+from tests.orchestrator.slots.trials import assignment, failing_on, run, saved, write_data
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("deaths") / "data")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[TrainWorkersSlot]:
+    slot = TrainWorkersSlot(workers=2, cpus=1)
+    yield slot
+    slot.close()
+    assert_all_given_back()
+
+
+@pytest.fixture
+def good(data: Path, tmp_path: Path) -> Assignment:
+    return assignment(data, tmp_path / "t000")
+
+
+@pytest.fixture
+def half(good: Assignment, shared: TrainWorkersSlot, tmp_path: Path) -> Path:
+    """The good trial after two of its four epochs."""
+    run(shared, good, 2)
+    shared.save(tmp_path / "half")
+    return tmp_path / "half"
+
+
+def assert_goes_on(slot: TrainWorkersSlot, good: Assignment, half: Path) -> None:
+    """From the checkpoint on, the trial ends as if nothing had happened."""
+    undisturbed = InProcessSlot(cpus=1)
+    run(undisturbed, good, 4)
+    expected = saved(undisturbed, half.parent / "expected")
+    run(slot, good, 2, checkpoint=half)
+    found = saved(slot, half.parent / "found")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
+
+
+def in_the_middle_of_an_epoch(slot: TrainWorkersSlot, strike: Callable[[], None]) -> float:
+    """Have `strike` happen while a rank waits for the other in a collective; seconds until it was noticed."""
+    struck = 0.0
+
+    def later() -> None:
+        nonlocal struck
+        time.sleep(0.5)
+        struck = time.monotonic()
+        strike()
+
+    os.kill(pids("RayTrainWorker")[1], signal.SIGSTOP)  # so that the epoch cannot end before
+    thread = threading.Thread(target=later)
+    thread.start()
+    with pytest.raises(WorkerLost):
+        slot.run_epoch()
+    thread.join()
+    return time.monotonic() - struck
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_alone_ends_its_trial_and_wakes_the_others(
+    rank: int, shared: TrainWorkersSlot, good: Assignment, tmp_path: Path
+) -> None:
+    run(shared, good, 2)
+    expected = saved(shared, tmp_path / "expected")
+    before = pids("RayTrainWorker")
+    shared.start(failing_on(rank, good))
+    started = time.monotonic()
+    with pytest.raises(RankFailed, match=f"rank {rank}: builtins.ValueError: rank {rank} has had enough"):
+        shared.run_epoch()
+    assert time.monotonic() - started < 2
+    run(shared, good, 2)
+    found = saved(shared, tmp_path / "found")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert pids("RayTrainWorker") == before
+
+
+def test_the_next_trial_starts_at_once(shared: TrainWorkersSlot, good: Assignment) -> None:
+    run(shared, good, 1)
+    started = time.monotonic()
+    for _ in range(10):
+        shared.start(good)
+    # 7 to 14 ms when the machine is free; the bound is what a search needs.
+    assert (time.monotonic() - started) / 10 < 0.15
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_is_noticed_and_the_trial_goes_on(
+    victim: int, shared: TrainWorkersSlot, good: Assignment, half: Path
+) -> None:
+    noticed = in_the_middle_of_an_epoch(
+        shared, lambda: os.kill(pids("RayTrainWorker")[victim], signal.SIGKILL)
+    )
+    assert noticed < 15 if victim == 0 else noticed < 5
+    assert_goes_on(shared, good, half)
+    assert len(pids("RayTrainWorker")) == 2
+
+
+@pytest.mark.chaos
+def test_a_killed_controller_is_noticed_and_the_trial_goes_on(
+    shared: TrainWorkersSlot, good: Assignment, half: Path
+) -> None:
+    noticed = in_the_middle_of_an_epoch(shared, lambda: os.kill(pids("TrainController")[0], signal.SIGKILL))
+    assert noticed < 5
+    assert_goes_on(shared, good, half)
+    assert len(pids("RayTrainWorker")) == 2
+    assert len(pids("TrainController")) == 1
+
+
+@pytest.mark.chaos
+def test_a_killed_mailbox_is_noticed_and_the_trial_goes_on(
+    shared: TrainWorkersSlot, good: Assignment, half: Path
+) -> None:
+    noticed = in_the_middle_of_an_epoch(shared, lambda: os.kill(pids("Mailbox")[0], signal.SIGKILL))
+    assert noticed < 10
+    assert_goes_on(shared, good, half)
+    assert len(pids("RayTrainWorker")) == 2
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["RayTrainWorker", "TrainController"])
+def test_a_death_between_two_trials_costs_no_trial(
+    kind: str, shared: TrainWorkersSlot, good: Assignment, half: Path
+) -> None:
+    os.kill(pids(kind)[0], signal.SIGKILL)
+    time.sleep(2)
+    assert_goes_on(shared, good, half)
+
+
+@pytest.mark.chaos
+def test_a_rank_that_hangs_while_another_fails_is_replaced(
+    shared: TrainWorkersSlot, good: Assignment, half: Path
+) -> None:
+    shared.start(failing_on(1, good, hangs=True))
+    os_error = threading.Timer(1, lambda: os.kill(pids("RayTrainWorker")[0], signal.SIGKILL))
+    os_error.start()
+    with pytest.raises(WorkerLost):
+        shared.run_epoch()
+    assert_goes_on(shared, good, half)
+
+
+@pytest.mark.chaos
+def test_a_slot_without_room_can_be_closed(good: Assignment, shared: TrainWorkersSlot, half: Path) -> None:
+    slot = TrainWorkersSlot(workers=2, cpus=2)  # the shared one holds two of four
+    threading.Thread(target=_interrupt_when_waiting).start()
+    with pytest.raises(KeyboardInterrupt):
+        slot.start(good)
+    assert _waiting()
+    started = time.monotonic()
+    slot.close()
+    assert time.monotonic() - started < 5
+    assert not _waiting()
+    assert_goes_on(shared, good, half)
+    assert len(pids("TrainController")) == 1
+
+
+@pytest.mark.chaos
+def test_a_slot_that_has_hardly_begun_can_be_closed(shared: TrainWorkersSlot) -> None:
+    shared.close()
+    assert_all_given_back()
+    TrainWorkersSlot(workers=2, cpus=1).close()
+    assert_all_given_back(within=20)  # the controller ends by itself, when it has come up
+    slot = TrainWorkersSlot(workers=2, cpus=1)
+    while not pids("RayTrainWorker"):
+        time.sleep(0.05)
+    slot.close()
+    assert_all_given_back()
+
+
+@pytest.mark.chaos
+def test_a_killed_slot_gives_everything_back(data: Path, tmp_path: Path, shared: TrainWorkersSlot) -> None:
+    shared.close()
+    with SlotReaper():
+        assert_all_given_back()
+        owner = ray.remote(num_cpus=0)(Owner).remote()
+        pid = ray.get(owner.open.remote(assignment(data, tmp_path / "t000")))
+        os.kill(pid, signal.SIGKILL)
+        assert assert_all_given_back() < 5
+
+
+@pytest.mark.chaos
+def test_an_interrupted_driver_gives_everything_back(
+    data: Path, tmp_path: Path, shared: TrainWorkersSlot
+) -> None:
+    shared.close()
+    assert_all_given_back()
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "tests.orchestrator.slots.owner", address, data, tmp_path / "t000"],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "running\n"
+        driver.send_signal(signal.SIGINT)
+        driver.wait(timeout=10)
+        assert driver.returncode != 0
+        assert_all_given_back()
+    finally:
+        driver.kill()
+        driver.communicate()
+
+
+def _waiting() -> bool:
+    return any(row["state"] == "PENDING" for row in ray.util.placement_group_table().values())
+
+
+def _interrupt_when_waiting() -> None:
+    while not _waiting():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
