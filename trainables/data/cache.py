@@ -133,8 +133,11 @@ class Cache:
                 stack.enter_context(FileLock(folder / f"{key}.lock"))
             yield
 
-    def add_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
-        """Make the folder `name` of what `fill` writes, all or nothing. The caller holds its lock."""
+    def add_folder(self, name: str, fill: Callable[[Path], str | None]) -> Path:
+        """Make the folder `name` of what `fill` writes, all or nothing. The caller holds its lock.
+
+        What `fill` returns is appended to the name.
+        """
         final = self.root / name
         beside = final.with_name(f".{final.name}")
         with writing(self.root):
@@ -142,7 +145,7 @@ class Cache:
             shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
             beside.mkdir()
         try:
-            fill(beside)
+            final = final.with_name(final.name + (fill(beside) or ""))
             with writing(self.root):
                 shutil.rmtree(final, ignore_errors=True)
                 beside.rename(final)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ class DecodedImages:
         sums: (N, C) uint64 sum of pixel values.
         squares: (N, C) uint64 sum of squared pixel values.
         unreadable: reason by row number; these images are black and belong in no split.
+        lasting: False if a network failed to deliver some, which it may do the next time.
     """
 
     directory: Path
@@ -53,6 +55,7 @@ class DecodedImages:
     sums: NDArray[np.uint64]
     squares: NDArray[np.uint64]
     unreadable: dict[int, str]
+    lasting: bool
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,15 @@ def decode_all(
     key = digest_of("content", asked, _content(images.files))
     if (found := _load(cache.root / "images" / key)) is None:
         with cache.locked(f"images-{key}"):
-            if (found := _load(cache.root / "images" / key)) is None:  # nobody else did it meanwhile
-                cache.add_folder(
+            found = _load(cache.root / "images" / key)  # by the process that held the lock
+            if found is None:
+                folder = cache.add_folder(
                     f"images/{key}", lambda folder: _fill(folder, cache, images, wanted, progress)
                 )
-                found = _load(cache.root / "images" / key, just_made=True)
+                found = _load(folder)
     if found is None:
         raise DataError(f"The cache {cache.root} does not keep what is written to it.", "", "data.cache")
-    if trusted:
+    if trusted and found.lasting:
         cache.write_text(f"sources/{source}", key)
     return found
 
@@ -107,11 +111,11 @@ def _file_digest(path: Path) -> bytes:
         return b"-"  # unreadable: said when it is decoded
 
 
-def _load(folder: Path, just_made: bool = False) -> DecodedImages | None:
+def _load(folder: Path) -> DecodedImages | None:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         shape = tuple(meta["shape"])
-        if (meta["retry"] and not just_made) or np.load(folder / "images.npy", mmap_mode="r").shape != shape:
+        if np.load(folder / "images.npy", mmap_mode="r").shape != shape:
             return None
         return DecodedImages(
             directory=folder,
@@ -120,6 +124,7 @@ def _load(folder: Path, just_made: bool = False) -> DecodedImages | None:
             sums=np.load(folder / "sums.npy"),
             squares=np.load(folder / "squares.npy"),
             unreadable={int(row): reason for row, reason in meta["unreadable"].items()},
+            lasting=meta["lasting"],
         )
     except (OSError, ValueError, KeyError):
         return None
@@ -127,8 +132,8 @@ def _load(folder: Path, just_made: bool = False) -> DecodedImages | None:
 
 def _fill(
     folder: Path, cache: Cache, images: ArrayImages | EncodedImages, wanted: Wanted, progress: Progress | None
-) -> None:
-    """Decode into `folder`, a chunk at a time."""
+) -> str:
+    """Decode into `folder`, a chunk at a time; returns what its name ends with."""
     chunks: Iterator[tuple[NDArray[np.uint8], dict[int, str]]]
     match images:
         case ArrayImages():
@@ -165,14 +170,15 @@ def _fill(
             np.save(folder / "checks.npy", np.concatenate(checks))
             np.save(folder / "sums.npy", np.concatenate(sums))
             np.save(folder / "squares.npy", np.concatenate(squares))
-            # What a network did not deliver today it may deliver tomorrow.
-            retry = bool(unreadable) and isinstance(images, EncodedImages) and images.waits
-            meta = {"shape": [len(images), *shape], "unreadable": unreadable, "retry": retry}
+            lasting = not (unreadable and isinstance(images, EncodedImages) and images.waits)
+            meta = {"shape": [len(images), *shape], "unreadable": unreadable, "lasting": lasting}
             (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
     finally:
         if stream is not None:
             with writing(cache.root):
                 stream.close()
+    # Under a name that nobody looks for, what a network did not deliver is asked for again the next time.
+    return "" if lasting else f"-{uuid.uuid4().hex[:8]}"
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> Any:

@@ -60,8 +60,8 @@ def prepare_data(
         began = time.time_ns()
         rows = read_source(data, base)
         stamped, trusted = stamp(rows.watched, began)
-        prepared = _prepare(cache, rows, data, tasks, seed, progress)
-        if trusted and rows.watched:
+        prepared, lasting = _prepare(cache, rows, data, tasks, seed, progress)
+        if trusted and lasting and rows.watched:
             cache.remember(request, prepared.directory, rows.watched, stamped)
         return prepared
 
@@ -128,7 +128,8 @@ def _prepare(
     tasks: Mapping[str, TaskConfig],
     seed: int,
     progress: Progress | None,
-) -> PreparedData:
+) -> tuple[PreparedData, bool]:
+    """The prepared data, and whether it will be the same as long as no file changes."""
     rows = kept_rows(rows, data)
     columns = task_columns(rows, data, tasks)
     split = assign_split(rows, data, tasks, columns, seed)
@@ -142,7 +143,7 @@ def _prepare(
         dropped = {name: int((split[lost] == code).sum()) for code, name in enumerate(SPLITS)}
         split[lost] = -1
         resolved = resolve(tasks, columns, split)
-    return _store(cache, rows.ids, images, resolved, dropped)
+    return _store(cache, rows.ids, images, resolved, dropped), images.lasting
 
 
 def unreadable_error(rows: Rows, images: DecodedImages) -> DataError:
