@@ -143,9 +143,10 @@ def _where(record: SearchRecord) -> RenderableType:
         table.add_row("MLflow", experiment_link(uri, record.experiment_id))
     elif uri:
         table.add_row("MLflow", f"{uri}, experiment {record.name}")
-    if record.run_id is None and not any(trial.run_id for trial in record.trials):
+    if not record.told:
         table.add_row(
-            "", f"not told yet; to finish: python -m orchestrator.tracking.writer {record.directory}"
+            "",
+            f"not told everything yet; to finish: python -m orchestrator.tracking.writer {record.directory}",
         )
     if record.kind != "train":
         table.add_row("next", f"equipoise show {record.search_id} --pareto")

@@ -75,6 +75,8 @@ class SearchRecord:
     experiment_id: str | None = None
     run_id: str | None = None
     """MLflow's id of the search's own run."""
+    told: bool = False
+    """Whether MLflow has been told all that the journal says."""
 
     @property
     def candidates(self) -> tuple[TrialRecord, ...]:
@@ -267,7 +269,8 @@ def read_search(directory: Path) -> SearchRecord:
     for event in read_journal(directory):
         log.feed(event)
     state = read_state(directory)
-    return log.record(experiment_id=state.experiment_id, runs=state.runs)
+    told = state.offset >= (directory / FILE_NAME).stat().st_size
+    return dataclasses.replace(log.record(experiment_id=state.experiment_id, runs=state.runs), told=told)
 
 
 def find_search(storage: Path, reference: str | None = None) -> Path:

@@ -161,7 +161,7 @@ class SearchRuns:
             return
         resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
         searched = scheme.searched_keys(start.get("spec") or {}, config)
-        update.params = scheme.params_of_trial(resolved, searched)
+        update.params = scheme.params_of_trial(resolved, searched, _found(start))
         update.tags |= self._origin(start)
         update.tags |= {
             f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
@@ -172,7 +172,7 @@ class SearchRuns:
         else:
             update.tags |= {f"{scheme.TAG}pareto": "false", "mlflow.runColor": scheme.OTHER_COLOR}
         update.files["config/resolved.yaml"] = _yaml(resolved)
-        update.datasets = self._datasets(start)
+        update.datasets = {name: facts for name, facts in self._datasets(start).items() if name != "test"}
 
     def _epoch(self, event: Event) -> None:
         trial, report = event["trial"], event["report"]
@@ -249,6 +249,15 @@ class SearchRuns:
             }
             for split, images in (data.get("splits") or {}).items()
         }
+
+
+def _found(start: Event) -> dict[str, Any]:
+    """What the config leaves open and the run's beginning settles: the images' own size, workers per trial."""
+    found = {"compute.workers": (start.get("slots") or {}).get("workers", 1)}
+    if image := (start.get("data") or {}).get("image"):
+        _, height, width = image
+        found["data.image_size"] = height if height == width else [height, width]
+    return found
 
 
 def _first_note(record: SearchRecord) -> str:

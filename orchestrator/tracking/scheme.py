@@ -57,18 +57,23 @@ def metrics_of_best(metrics: Mapping[str, float], epoch: int | None) -> dict[str
     return {**{f"best/{name}": value for name, value in metrics.items()}, "best/epoch": float(epoch)}
 
 
-def params_of_trial(resolved: Mapping[str, Any], searched: Iterable[str]) -> dict[str, str]:
+def params_of_trial(
+    resolved: Mapping[str, Any], searched: Iterable[str], found: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """At most 40 effective values of a trial, under the same keys in every trial of a search.
 
     Args:
         resolved: the whole TrialConfig.
         searched: dotted keys that vary within the search; they come first.
+        found: effective values that the config leaves open, by dotted key.
 
     A key that a trial does not have (an unmet condition, an argument of another backbone) is "none": MLflow's
     parallel coordinates drop every run that lacks a chosen key.
     """
     tasks = list(resolved.get("tasks") or {})
+    found = found or {}
     values = flat(resolved)
+    values |= {key: value for key, value in found.items() if values.get(key) is None}
     weights = (resolved.get("balancing") or {}).get("weights") or {}
     effective = {f"balancing.weights.{task}": weights.get(task, 1.0) for task in tasks}
     heads = (resolved.get("model") or {}).get("heads") or {}
@@ -77,7 +82,7 @@ def params_of_trial(resolved: Mapping[str, Any], searched: Iterable[str]) -> dic
             head = heads.get(task) or heads.get("default") or {"kind": "linear", "hidden": []}
             effective[f"model.heads.{task}.kind"] = head["kind"] if head["hidden"] else "linear"
             effective[f"model.heads.{task}.hidden"] = head["hidden"]
-    keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *effective])
+    keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *found, *effective])
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
 
 

@@ -73,6 +73,25 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme.lower() in _REMOTE or uri == "databricks"
 
 
+def unreachable(uri: str, timeout: float = 3.0) -> str | None:
+    """Why a server does not answer at present; None if it does, or if there is no server to ask.
+
+    A search can go on without: the writer waits. But a mistyped address is better said before.
+    """
+    if urlsplit(uri).scheme.lower() not in ("http", "https"):
+        return None
+    from urllib.error import HTTPError, URLError  # 40 ms, for servers only
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(f"{uri}/health", timeout=timeout):  # noqa: S310 - http
+            return None
+    except HTTPError:
+        return None  # it answers; a login is MLflow's client's business
+    except (URLError, OSError) as error:
+        return str(getattr(error, "reason", error))
+
+
 def experiment_link(server: str, experiment_id: str, run_id: str | None = None) -> str:
     """The page of an experiment, or of one run, in MLflow's training mode (by default it is about agents)."""
     page = f"{server.rstrip('/')}/?workflowType=machine_learning#/experiments/{experiment_id}"

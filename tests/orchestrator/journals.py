@@ -73,9 +73,11 @@ def search_events(
         "objectives": whole["search"]["objectives"],
         "data": {
             "digest": "0123456789abcdef" * 4,
+            "image": [1, 12, 12],
             "splits": counts,
             "labels": {"left": counts, "right": counts},
         },
+        "slots": {"slots": 2, "workers": 1 if kind == "train" else 2, "cpus": 1, "gpus": 0},
         "tracking_uri": tracking_uri,
         "versions": {"torch": "2.14.1"},
         "git": "c0ffee+",

@@ -35,6 +35,7 @@ def test_trials_and_front(search: Path) -> None:
 
 def test_run_ids_come_from_the_writer(search: Path) -> None:
     assert read_search(search).run_id is None
+    assert not read_search(search).told
     write_state(search, TrackingState(1, "7", {"": "parent", "t000": "child"}))
     record = read_search(search)
     assert (record.experiment_id, record.run_id, record.trials[0].run_id) == ("7", "parent", "child")

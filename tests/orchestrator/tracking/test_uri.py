@@ -1,5 +1,6 @@
 """Tracking URIs are absolute, and what MLflow cannot use is refused with the cure."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.tracking.uri import (
     experiment_link,
     is_remote,
     resolve_tracking_uri,
+    unreachable,
 )
 
 
@@ -52,6 +54,13 @@ def test_artifacts_are_beside_the_database(tmp_path: Path) -> None:
     assert artifact_root("http://host") is None
     assert is_remote("http://host")
     assert not is_remote(uri)
+
+
+def test_a_mistyped_server_is_noticed() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert "refused" in str(unreachable(f"http://127.0.0.1:{nobody.getsockname()[1]}"))
+    assert unreachable("sqlite:////nowhere/mlflow.db") is None
 
 
 def test_links_open_in_training_mode() -> None:

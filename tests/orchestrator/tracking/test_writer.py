@@ -70,9 +70,11 @@ def test_scheme_of_a_trial(search: Path, store: str, content: Read) -> None:
     assert [step for step, _, _ in trial["history"]["left/val_accuracy"]] == [1, 2, 3, 4]
     assert [step for step, _, _ in trial["history"]["best/score"]] == [0]
     assert trial["files"] == ["config/resolved.yaml"]
-    assert [digest[-5:] for _, digest in trial["datasets"]] == ["-test", "train", "3-val"] or trial[
-        "datasets"
-    ]
+    digests = ["0123456789abcdef01234567-train", "0123456789abcdef01234567-val"]
+    assert trial["datasets"] == [("builtin:digits-pair", digest) for digest in digests], (
+        "no test split in a trial"
+    )
+    assert len(runs["digits-pair-001"]["datasets"]) == 3
     assert trial["params"]["model.heads.left.hidden"] == "[64]"
 
 
@@ -85,6 +87,9 @@ def test_every_trial_has_the_same_params(search: Path, store: str, content: Read
         iter(keys)
     )
     assert len(next(iter(keys))) <= 40
+    assert {(run["params"]["data.image_size"], run["params"]["compute.workers"]) for run in trials} == {
+        ("12", "2")
+    }
     assert all(value not in ("", "None", "null") for run in trials for value in run["params"].values())
 
 
