@@ -77,7 +77,7 @@ def read_header(encoded: bytes, max_pixels: int) -> Header:
     """
     with _opened(encoded, max_pixels) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) >= 5:  # orientations 5 to 8 lie on their side
+        if _orientation(image) >= 5:  # lies on its side
             width, height = height, width
         return Header((height, width), _is_grey(image))
 
@@ -91,26 +91,12 @@ def decode_image(encoded: bytes, transform: Transform) -> NDArray[np.uint8]:
     if transform.channels is None:
         raise ValueError("the number of channels must be settled before decoding")
     with _opened(encoded, transform.max_pixels) as image:
-        try:
-            if transform.size is not None and image.format == "JPEG":
-                # JPEG decodes cheaply at 1/2, 1/4 or 1/8; twice the wanted size is left for the antialiasing.
-                side = 2 * max(transform.size)
-                image.draft(None, (side, side))
-            upright = ImageOps.exif_transpose(image)
-            seen = _converted(upright, transform.channels)
-            return _shaped(seen, transform.size)
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ArithmeticError,
-        ) as error:
-            # Damaged files make Pillow's format plugins raise any of these.
-            raise UnreadableImageError(str(error) or type(error).__name__) from error
+        if transform.size is not None and image.format == "JPEG":
+            # JPEG decodes cheaply at 1/2, 1/4 or 1/8; twice the wanted size is left for the antialiasing.
+            side = 2 * max(transform.size)
+            image.draft(None, (side, side))
+        upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        return _shaped(_converted(upright, transform.channels), transform.size)
 
 
 def shape_array(pixels: NDArray[np.uint8], transform: Transform) -> NDArray[np.uint8]:
@@ -123,24 +109,36 @@ def shape_array(pixels: NDArray[np.uint8], transform: Transform) -> NDArray[np.u
 
 @contextmanager
 def _opened(encoded: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The image, not decoded yet; whatever goes wrong with it then is its own fault."""
     if not encoded:
         raise UnreadableImageError("it is empty")
     try:
-        image = Image.open(io.BytesIO(encoded), formats=_formats())
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+            if image.width * image.height > max_pixels:
+                size = f"{image.width} × {image.height}"
+                raise UnreadableImageError(f"{size} pixels are more than data.max_pixels ({max_pixels})")
+            yield image
+    except (UnreadableImageError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image in a format that is read here") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"more than {PILLOW_LIMIT} pixels (data.max_pixels is {max_pixels})"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = f"more than {PILLOW_LIMIT} pixels (data.max_pixels is {max_pixels})"
+        raise UnreadableImageError(reason) from error
+    except Exception as error:
+        # Damaged files make Pillow's readers raise nearly anything.
         raise UnreadableImageError(str(error) or type(error).__name__) from error
-    with image:
-        if image.width * image.height > max_pixels:
-            raise UnreadableImageError(
-                f"{image.width} × {image.height} pixels are more than data.max_pixels ({max_pixels})"
-            )
-        yield image
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 upright to 8, as the camera noted it; an image whose notes are damaged is taken as it is."""
+    try:
+        noted = image.getexif().get(0x0112, 1)
+    except MemoryError:
+        raise
+    except Exception:
+        return 1
+    return noted if isinstance(noted, int) and 1 <= noted <= 8 else 1
 
 
 @functools.cache

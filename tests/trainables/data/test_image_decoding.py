@@ -198,3 +198,28 @@ def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
     large = encoded(Image.new("1", (2_000, 1_000)), "PNG")
     with pytest.raises(UnreadableImageError, match="max_pixels"):
         decode_image(large, RGB)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
+def test_damaged_files_are_unreadable_and_nothing_worse(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif} if kind in ("JPEG", "PNG", "TIFF", "WEBP") else {}
+    image = Image.fromarray(smooth(12, 12))
+    content = encoded(image.quantize() if kind == "GIF" else image, kind, **options)
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    with quiet_pillow():
+        for _ in range(300):
+            damaged = bytearray(content)
+            for place in rng.integers(0, len(content), rng.integers(1, 6)).tolist():
+                damaged[place] = rng.integers(0, 256)
+            kept = (
+                bytes(damaged[: rng.integers(1, len(content) + 1)]) if rng.random() < 0.3 else bytes(damaged)
+            )
+            try:
+                read_header(kept, LIMIT)
+                outcomes.add(decode_image(kept, Transform((8, 8), 3, LIMIT)).shape)
+            except UnreadableImageError:
+                outcomes.add(())
+    assert outcomes == {(3, 8, 8), ()}
