@@ -86,7 +86,7 @@ def _search(record: SearchRecord) -> list[RenderableType]:
         if best := record.best(name):
             which = "lowest" if pareto.direction(name) == "min" else "best"
             table.add_row(f"{which} {name}", best.trial, *_values(record, best, name))
-    if choice := record.balanced:
+    if (choice := record.balanced) and len(record.objectives) > 1:
         table.add_row(
             Text("balanced choice", style="bold"), Text(choice.trial, style="bold"), *_values(record, choice)
         )

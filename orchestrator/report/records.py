@@ -155,14 +155,15 @@ class SearchLog:
         self.directory = directory
         self.started: Event = {}
         self.ended: Event | None = None
-        self._last_time = 0.0
+        self.last_time = 0.0
+        """Of the last event, seconds since 1970."""
         self._trials: dict[str, _OpenTrial] = {}
 
     def feed(self, event: Event) -> None:
         """Take in the next event. Unknown kinds of events are passed over."""
-        self._last_time = event["time"]
+        self.last_time = event["time"]
         match event["event"]:
-            case "search_started":
+            case "search_started" | "search_resumed":
                 self.started = self.started or event
                 self.ended = None
             case "trial_started":
@@ -185,7 +186,7 @@ class SearchLog:
     @property
     def began(self) -> float:
         """When the command was given, seconds since 1970."""
-        return float(self.started.get("began") or self.started.get("time") or self._last_time)
+        return float(self.started.get("began") or self.started.get("time") or self.last_time)
 
     def trial(self, trial: str) -> TrialRecord:
         """One trial as far as it got (without its place in the Pareto set)."""
@@ -215,9 +216,9 @@ class SearchLog:
             directory=self.directory,
             status=self.ended["status"] if self.ended else "running",
             started=began,
-            seconds=self.ended.get("seconds", self._last_time - began)
+            seconds=self.ended.get("seconds", self.last_time - began)
             if self.ended
-            else self._last_time - began,
+            else self.last_time - began,
             trials=tuple(
                 dataclasses.replace(trial, pareto=trial.trial in front, run_id=runs.get(trial.trial))
                 for trial in trials

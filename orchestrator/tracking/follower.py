@@ -17,7 +17,7 @@ from orchestrator.tracking.state import TrackingState, read_state, write_state
 from orchestrator.tuning.journal import FILE_NAME, follow_journal
 
 LOCK_NAME = "tracking.lock"
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.05
@@ -67,10 +67,19 @@ class Follower:
                         return 1
                     now = time.monotonic()
                     next_time = now + max(BATCH_SECONDS, (now - began) / LARGEST_SHARE)
-                elif alone or ended:
+                elif ended or self._parent is None:
                     return 0
+                elif alone:
+                    return 0 if self._close() else 1
                 else:
                     time.sleep(POLL_SECONDS)
+
+    def _close(self) -> bool:
+        """Our search is gone without a word: say so of whatever it left running. A resume takes it up again."""
+        if not self._runs.started or self._runs.over:
+            return True
+        self._runs.abandon()
+        return self._tell()
 
     def _alone(self) -> bool:
         return self._parent is None or os.getppid() != self._parent

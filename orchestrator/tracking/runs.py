@@ -96,7 +96,7 @@ class SearchRuns:
         """Take in the next event."""
         self._log.feed(event)
         match event["event"]:
-            case "search_started":
+            case "search_started" | "search_resumed":
                 self._search_started(event)
             case "trial_started" | "trial_restarted":
                 self._trial_started(event)
@@ -106,6 +106,16 @@ class SearchRuns:
                 self._trial_ended(event)
             case "search_ended":
                 self._search_ended(event)
+
+    def abandon(self) -> None:
+        """Close whatever is open, because the process of the search died without ending it."""
+        time = round(self._log.last_time * 1000)
+        for trial in sorted(self._open):
+            self._end_trial(trial, "interrupted", "the process of the search died", time)
+        if not self._single:
+            update = self._update(SEARCH)
+            update.tags[f"{scheme.TAG}status"] = "interrupted"
+            update.status, update.ended = scheme.STATUS["interrupted"], time
 
     def take(self) -> list[RunUpdate]:
         """Pending updates, the search's own run first."""

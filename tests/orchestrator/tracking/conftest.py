@@ -33,7 +33,7 @@ def store(empty_database: Path, tmp_path: Path) -> str:
     return sqlite_uri(database)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def content() -> Callable[[str], Content]:
     """Reads all that MLflow knows of all runs, by run name, without the ids it invents."""
 

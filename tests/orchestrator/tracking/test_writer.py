@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.tracking.follower import Follower
@@ -34,9 +36,19 @@ def search(tmp_path: Path, store: str) -> Path:
     return write_journal(tmp_path / "digits-pair-001", list(search_events(store)))
 
 
-def test_statuses_are_true(search: Path, store: str, content: Read) -> None:
-    assert Follower(search, None).run() == 0
-    runs = content(store)
+@pytest.fixture(scope="module")
+def told(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory, content: Read
+) -> dict[str, dict[str, Any]]:
+    """What MLflow knows once a whole search was told."""
+    folder = tmp_path_factory.mktemp("told")
+    uri = sqlite_uri(Path(shutil.copy(empty_database, folder / "mlflow.db")))
+    assert Follower(write_journal(folder / "digits-pair-001", list(search_events(uri))), None).run() == 0
+    return content(uri)
+
+
+def test_statuses_are_true(told: dict[str, dict[str, Any]]) -> None:
+    runs = told
     assert len(runs) == 13
     by_trial = {run["tags"].get("equipoise.trial", ""): run for run in runs.values()}
     assert {trial: run["status"] for trial, run in by_trial.items() if run["status"] != "FINISHED"} == {
@@ -48,9 +60,8 @@ def test_statuses_are_true(search: Path, store: str, content: Read) -> None:
     assert by_trial["t007"]["tags"]["equipoise.reason"] == "loss of task right is nan at step 12"
 
 
-def test_scheme_of_a_trial(search: Path, store: str, content: Read) -> None:
-    Follower(search, None).run()
-    runs = content(store)
+def test_scheme_of_a_trial(told: dict[str, dict[str, Any]]) -> None:
+    runs = told
     trial = next(run for run in runs.values() if run["tags"].get("equipoise.trial") == "t000")
     assert trial["tags"]["mlflow.parentRunId"] == "digits-pair-001"
     assert set(trial["metrics"]) == {
@@ -78,9 +89,8 @@ def test_scheme_of_a_trial(search: Path, store: str, content: Read) -> None:
     assert trial["params"]["model.heads.left.hidden"] == "[64]"
 
 
-def test_every_trial_has_the_same_params(search: Path, store: str, content: Read) -> None:
-    Follower(search, None).run()
-    trials = [run for run in content(store).values() if run["tags"]["equipoise.kind"] == "trial"]
+def test_every_trial_has_the_same_params(told: dict[str, dict[str, Any]]) -> None:
+    trials = [run for run in told.values() if run["tags"]["equipoise.kind"] == "trial"]
     keys = {frozenset(run["params"]) for run in trials}
     assert len(keys) == 1
     assert {"balancing.weights.left", "model.backbone.width", "training.optimizer.lr", "seed"} <= next(
@@ -93,9 +103,8 @@ def test_every_trial_has_the_same_params(search: Path, store: str, content: Read
     assert all(value not in ("", "None", "null") for run in trials for value in run["params"].values())
 
 
-def test_the_pareto_set_stands_out(search: Path, store: str, content: Read) -> None:
-    Follower(search, None).run()
-    runs = content(store)
+def test_the_pareto_set_stands_out(told: dict[str, dict[str, Any]]) -> None:
+    runs = told
     orange = {
         run["tags"]["equipoise.trial"]
         for run in runs.values()
@@ -251,6 +260,38 @@ def test_writer_process_follows_a_live_journal_and_ends(tmp_path: Path, store: s
     assert status.error is None
     assert len(content(store)) == 4
     assert set(status.state.runs) == {"", "t000", "t001", "t002"}
+
+
+def test_what_a_killed_search_left_running_is_closed(tmp_path: Path, store: str, content: Read) -> None:
+    directory = tmp_path / "digits-pair-001"
+    directory.mkdir()
+    events = [event for event in search_events(store) if event["event"] != "search_ended"][:12]
+    program = f"""
+import json, os, pathlib, time
+from orchestrator.tracking.process import start_writer
+writer = start_writer(pathlib.Path({str(directory)!r}))
+with open({str(directory / FILE_NAME)!r}, "w") as journal:
+    journal.writelines(json.dumps(event) + chr(10) for event in {events!r})
+print(writer.pid, flush=True)
+os._exit(9)
+"""
+    search = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert search.returncode == 9
+    deadline = time.monotonic() + 60
+    while _lives(int(search.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    runs = content(store)
+    assert runs["digits-pair-001"]["status"] == "KILLED"
+    reasons = {run["tags"].get("equipoise.reason") for run in runs.values() if run["status"] == "KILLED"}
+    assert "the process of the search died" in reasons
+    assert "RUNNING" not in {run["status"] for run in runs.values()}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_an_outage_costs_nothing_and_sigterm_ends_it(tmp_path: Path) -> None:
