@@ -32,7 +32,7 @@ class TrialSlot(Protocol):
         ...
 
     def save(self, directory: Path) -> None:
-        """Write all that an exact resume needs. Atomic: the directory holds a whole state or does not exist."""
+        """Write all that an exact resume needs. Atomic: the directory holds a whole state or none."""
         ...
 
     def save_best(self, directory: Path) -> None:
@@ -45,8 +45,8 @@ class TrialSlot(Protocol):
 
 
 class WorkerLost(Exception):  # noqa: N818 - named for what happened
-    """A process of the slot died or hangs. The trial can go on from its last checkpoint with `start`."""
+    """A process of the slot died or hangs. The trial can go on: `start` with its last checkpoint."""
 
 
 class RankFailed(Exception):  # noqa: N818 - named for what happened
-    """The trainer failed on a rank with something else than a `TrainingError`. The slot is usable."""
+    """The trainer failed on a rank with an error that is not the user's. The slot is usable."""

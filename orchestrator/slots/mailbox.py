@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.slots.base import Assignment
+from trainables.data.errors import DataError
+from trainables.model.errors import ModelError
+from trainables.training.errors import TrainingError
 from trainables.training.report import EpochReport
 
 SECONDS_FOR_THE_OTHERS = 10.0
@@ -58,10 +61,8 @@ class Failure:
     """Qualified name of the exception's class."""
     message: str
     traceback: str
-    hint: str | None = None
-    key: str | None = None
-    of_training: bool = False
-    """Whether it was a `TrainingError`, of which `hint` and `key` are parts."""
+    error: TrainingError | ModelError | DataError | None
+    """The exception itself, if it is one that the user can put right."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ class Answers:
 
     outcomes: dict[int, Outcome]
     """By rank, in the order of arrival: the first failure is the cause of the others."""
-    lost: str | None
+    lost: str | None = None
     """Why the group can serve no further command, if so. Ranks without an outcome died or hang."""
+    started: bool = True
+    """Whether all ranks have ever joined."""
 
 
 class Mailbox:
@@ -112,7 +115,7 @@ class Mailbox:
         async with self._news:
             await self._news.wait_for(lambda: len(self._joined) == self._workers or self._lost)
             if self._lost:
-                return Answers({}, self._lost)
+                return Answers({}, self._lost, started=len(self._joined) == self._workers)
             self._outcomes = {}
             for queue in self._commands:
                 queue.put_nowait(command)

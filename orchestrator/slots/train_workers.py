@@ -5,7 +5,6 @@ from pathlib import Path
 from orchestrator.slots.base import Assignment, RankFailed, WorkerLost
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, SaveBest, Start
 from orchestrator.slots.train_group import TrainGroup
-from trainables.training.errors import TrainingError
 from trainables.training.report import EpochReport
 
 
@@ -13,26 +12,27 @@ class TrainWorkersSlot:
     """A `TrialSlot` of `workers` data-parallel ranks.
 
     All ranks get the same commands in the same order. When the trainer fails on any rank, the trial ends
-    with a `TrainingError` or `RankFailed` and the group stays warm: the ranks leave their process group,
-    which wakes those that wait in a collective, and make a new one for the next trial. When a process dies
-    or does not answer, the group is thrown away whole, the next is launched at once, and `WorkerLost` is
-    raised: `start` with the last checkpoint goes on.
+    with that rank's error and the group stays warm: the ranks leave their process group, which wakes those
+    that wait in a collective, and make a new one for the next trial. When a process dies or does not answer,
+    the group is thrown away whole and `WorkerLost` is raised; `start` launches another.
+
+    Errors are a `TrainingError`, `ModelError` or `DataError` as the trainer raised it, `RankFailed` for any
+    other exception, and `WorkerLost`.
     """
 
     def __init__(self, *, workers: int, cpus: int, gpus: float = 0) -> None:
         self._workers = workers
         self._cpus = cpus
         self._gpus = gpus
-        self._generation = 0
-        self._group: TrainGroup | None = self._launch()
+        self._group: TrainGroup | None = None
+        self._launch()
 
     def start(self, assignment: Assignment, checkpoint: Path | None = None) -> None:
         """Build the trainer on every rank; with a checkpoint, go on from it. Waits for a starting group."""
         if self._group is not None and self._group.lost is not None:  # died between two trials
-            self._group.close()
-            self._group = None
+            self.close()
         if self._group is None:
-            self._group = self._launch()
+            self._launch()
         self._call(Start(assignment, checkpoint, self._generation))
 
     def run_epoch(self) -> EpochReport:
@@ -55,20 +55,20 @@ class TrainWorkersSlot:
         if group is not None:
             group.close()
 
-    def _launch(self) -> TrainGroup:
+    def _launch(self) -> None:
         self._generation = 0
-        return TrainGroup(workers=self._workers, cpus=self._cpus, gpus=self._gpus)
+        self._group = TrainGroup(workers=self._workers, cpus=self._cpus, gpus=self._gpus)
 
     def _call(self, command: Command) -> dict[int, Outcome]:
-        group = self._group
-        if group is None:
-            raise RuntimeError("the slot is closed")
-        answers = group.call(command)
+        if self._group is None:
+            raise RuntimeError("no trial has been started in this slot")
+        answers = self._group.call(command)
         failures = [outcome.failure for outcome in answers.outcomes.values() if outcome.failure is not None]
         if len(answers.outcomes) < self._workers:
-            group.close()
-            self._group = self._launch()
-            raise WorkerLost(_loss(answers.lost, failures))
+            self.close()
+            if not answers.started:
+                raise RankFailed(f"the workers could not be started: {answers.lost}")
+            raise WorkerLost("; ".join([answers.lost or "no reason known", *map(_told, failures)]))
         if failures:
             if isinstance(command, Start | RunEpoch):
                 self._generation += 1
@@ -77,14 +77,15 @@ class TrainWorkersSlot:
 
 
 def _error(failures: list[Failure]) -> Exception:
-    """The first failure is the cause, but a `TrainingError` is never a consequence of another failure."""
-    cause = next((failure for failure in failures if failure.of_training), failures[0])
-    if cause.of_training:
-        return TrainingError(cause.message, hint=cause.hint, key=cause.key)
-    error = RankFailed(f"rank {cause.rank}: {cause.type}: {cause.message}")
+    """The first failure is the cause, unless one is the user's: that is never a consequence of another."""
+    for failure in failures:
+        if failure.error is not None:
+            return failure.error
+    cause = failures[0]
+    error = RankFailed(_told(cause))
     error.add_note(cause.traceback)
     return error
 
 
-def _loss(reason: str | None, failures: list[Failure]) -> str:
-    return "; ".join([reason or "unknown", *(f"rank {f.rank}: {f.message}" for f in failures)])
+def _told(failure: Failure) -> str:
+    return f"rank {failure.rank}: {failure.type}: {failure.message}"

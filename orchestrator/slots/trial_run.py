@@ -3,35 +3,73 @@
 import time
 from pathlib import Path
 
-from orchestrator.slots.base import Assignment, TrialSlot
+from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
 from trainables.training.report import EpochReport
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
+
+RESTARTS = 2
+"""How often a trial goes on after its slot lost a worker."""
 
 
 class TrialRun:
     """Runs an assignment epoch by epoch.
 
     It goes on from `checkpoint`, else from the last one in the trial's folder, else starts afresh. The folder
-    holds `best`, the model of the selected epoch, and `last`, a training state.
+    holds `best`, the model of the selected epoch, and `last`, a training state. When the slot loses a worker, the
+    trial goes on from its last state; epochs that were reported before are run again, but not reported again.
     """
 
     def __init__(self, slot: TrialSlot, assignment: Assignment, checkpoint: Path | None = None) -> None:
         self._slot = slot
+        self._assignment = assignment
         self._best = assignment.directory / "best"
         self._last = assignment.directory / "last"
-        self._saved = time.monotonic()
+        self._restarts = RESTARTS
+        self._reported = 0
+        self._saved = 0.0
+        self._state: Path | None = None
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
-        slot.start(assignment, checkpoint)
+        self._start(checkpoint)
 
     def run_epoch(self) -> EpochReport:
-        """Train one epoch, validate, and keep what is worth keeping."""
+        """Train the next epoch, validate, and keep what is worth keeping.
+
+        Raises:
+            WorkerLost: more than `RESTARTS` times.
+        """
+        while True:
+            try:
+                report = self._run_epoch()
+            except WorkerLost as loss:
+                self._go_on_after(loss)
+                continue
+            if report.epoch > self._reported:
+                self._reported = report.epoch
+                return report
+
+    def _run_epoch(self) -> EpochReport:
         report = self._slot.run_epoch()
         if report.best:
             self._slot.save_best(self._best)
         if not report.finished and time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._slot.save(self._last)
             self._saved = time.monotonic()
+            self._state = self._last
         return report
+
+    def _start(self, checkpoint: Path | None) -> None:
+        self._state = checkpoint
+        self._saved = time.monotonic()
+        try:
+            self._slot.start(self._assignment, checkpoint)
+        except WorkerLost as loss:
+            self._go_on_after(loss)
+
+    def _go_on_after(self, loss: WorkerLost) -> None:
+        if self._restarts == 0:
+            raise loss
+        self._restarts -= 1
+        self._start(self._state)

@@ -12,7 +12,9 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
+from trainables.data.errors import DataError
 from trainables.data.prepared import PreparedData, load_prepared
+from trainables.model.errors import ModelError
 from trainables.training.errors import TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import load_state, save_state
@@ -113,9 +115,7 @@ def _failure(rank: int, error: Exception) -> Failure:
     return Failure(
         rank=rank,
         type=f"{type(error).__module__}.{type(error).__qualname__}",
-        message=error.message if isinstance(error, TrainingError) else str(error),
+        message=str(error),
         traceback=traceback.format_exc(),
-        hint=error.hint if isinstance(error, TrainingError) else None,
-        key=error.key if isinstance(error, TrainingError) else None,
-        of_training=isinstance(error, TrainingError),
+        error=error if isinstance(error, TrainingError | ModelError | DataError) else None,
     )

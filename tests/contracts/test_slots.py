@@ -1,18 +1,20 @@
 """What every trial slot promises: one suite for the slot in this process and the warm worker group."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from torch import Tensor
 
-from orchestrator.slots.base import Assignment, TrialSlot
+from orchestrator.slots.base import Assignment, RankFailed, TrialSlot
 from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.train_workers import TrainWorkersSlot
-from tests.orchestrator.slots.census import assert_all_given_back
-from tests.orchestrator.slots.trials import assignment, not_finite, run, saved, write_data
+from tests.orchestrator.slots.census import assert_all_given_back, pids
+from tests.orchestrator.slots.trials import assignment, failing_on, not_finite, run, saved, write_data
 from trainables.training.errors import TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state
@@ -137,7 +139,7 @@ def test_a_failing_trial_leaves_the_slot_usable(
 ) -> None:
     expected = [without_times(report) for report in run(slot, first, 2)]
     slot.start(not_finite(data, tmp_path / "bad"))
-    with pytest.raises(TrainingError, match="not finite"):
+    with pytest.raises(TrainingError, match="loss of task"):
         slot.run_epoch()
     assert [without_times(report) for report in run(slot, first, 2)] == expected
 
@@ -190,3 +192,53 @@ def test_a_cold_slot_does_what_a_warm_one_does(alone: TrialSlot, first: Assignme
     assert_equal(saved(cold, tmp_path / "cold"), saved(alone, tmp_path / "warm"))
     cold.close()
     cold.close()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_alone_ends_its_trial_and_wakes_the_others(
+    rank: int, workers: TrialSlot, first: Assignment, tmp_path: Path
+) -> None:
+    run(workers, first, 2)
+    expected = saved(workers, tmp_path / "expected")
+    before = pids("RayTrainWorker")
+    workers.start(failing_on(rank, first))
+    started = time.monotonic()
+    with pytest.raises(RankFailed, match=f"rank {rank}: builtins.ValueError: rank {rank} has had enough"):
+        workers.run_epoch()
+    assert time.monotonic() - started < 2
+    run(workers, first, 2)
+    found = saved(workers, tmp_path / "found")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert pids("RayTrainWorker") == before
+
+
+def test_the_next_trial_starts_at_once(workers: TrialSlot, first: Assignment) -> None:
+    run(workers, first, 1)
+    started = time.monotonic()
+    for _ in range(10):
+        workers.start(first)
+    # 7 to 14 ms when the machine is free; the bound is what a search needs.
+    assert (time.monotonic() - started) / 10 < 0.15
+
+
+@pytest.mark.slow
+def test_a_worker_group_of_one_agrees_with_this_process(
+    alone: TrialSlot, workers: TrialSlot, first: Assignment, tmp_path: Path
+) -> None:
+    one = TrainWorkersSlot(workers=1, cpus=1)
+    run(one, first, 3)
+    run(alone, first, 3)
+    assert_close(saved(one, tmp_path / "one"), saved(alone, tmp_path / "alone"))
+    one.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_on_gpus_agree_with_this_process(alone: TrialSlot, first: Assignment, tmp_path: Path) -> None:
+    if ray.cluster_resources().get("GPU", 0) < 2:
+        pytest.skip("needs a Ray with two GPUs")
+    pair = TrainWorkersSlot(workers=2, cpus=1, gpus=1)
+    run(pair, first, 3)
+    run(alone, first, 3)
+    assert_close(saved(pair, tmp_path / "pair"), saved(alone, tmp_path / "alone"))
+    pair.close()

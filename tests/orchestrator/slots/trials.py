@@ -60,20 +60,21 @@ def not_finite(data: Path, directory: Path) -> Assignment:
 
 
 class _FailsOnRank:
-    """A `TrialConfig` that is like another one until an epoch begins; then one rank raises or hangs."""
+    """A `TrialConfig` that is like another one until an epoch begins; then one rank raises."""
 
-    def __init__(self, config: TrialConfig, rank: int, hangs: bool) -> None:
+    def __init__(self, config: TrialConfig, rank: int, others_hang: bool) -> None:
         self._config = config
         self._rank = rank
-        self._hangs = hangs
+        self._others_hang = others_hang
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if distributed.get_rank() == self._rank and _within("run_epoch"):
-            if self._hangs:
+        if _within("run_epoch"):
+            if distributed.get_rank() == self._rank:
+                raise ValueError(f"rank {self._rank} has had enough")
+            if self._others_hang:
                 time.sleep(1000)
-            raise ValueError(f"rank {self._rank} has had enough")
         return getattr(self._config, name)
 
 
@@ -84,9 +85,9 @@ def _within(function: str) -> bool:
     return frame is not None
 
 
-def failing_on(rank: int, good: Assignment, *, hangs: bool = False) -> Assignment:
-    """`good`, except that `rank` raises (or hangs) when the other ranks wait for it in a collective."""
-    config = cast(TrialConfig, _FailsOnRank(good.config, rank, hangs))
+def failing_on(rank: int, good: Assignment, *, others_hang: bool = False) -> Assignment:
+    """`good`, except that `rank` raises while the others wait for it in a collective (or hang somewhere else)."""
+    config = cast(TrialConfig, _FailsOnRank(good.config, rank, others_hang))
     return Assignment(trial=good.trial, config=config, data=good.data, directory=good.directory)
 
 
