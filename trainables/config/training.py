@@ -113,6 +113,6 @@ class TrainingConfig(Section):
     early_stop: EarlyStop | None = None
     """Ends a training that no longer improves; null: all epochs are run."""
     precision: Literal["auto", "fp32", "bf16", "fp64"] = "auto"
-    """auto: bf16 with channels_last where the hardware multiplies bf16 natively, else fp32."""
+    """auto: bf16 where the hardware multiplies bf16 natively (GPUs since Ampere, CPUs with AMX), else fp32."""
     select: Select = Select()
     """Which epoch counts."""

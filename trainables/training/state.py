@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -112,7 +113,7 @@ def _read(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         meta = json.loads((directory / META).read_text(encoding="utf-8"))
         return load_file(directory / TENSORS), meta
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"{directory} is not a readable checkpoint: {error}") from error
 
 

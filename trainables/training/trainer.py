@@ -48,7 +48,6 @@ class Trainer:
         self.config = config
         self.world = world
         self.epoch = 0
-        self.precision = resolve_precision(config.training.precision, world.device)
         rows = {split: data.splits[split] for split in ("train", "val")}
         self._losses = {
             task: build_loss(task, own, data.classes[task], data.labels[task], rows["train"])
@@ -62,6 +61,7 @@ class Trainer:
             outputs={task: loss.outputs for task, loss in self._losses.items()},
             seed=config.seed,
         )
+        self.precision = resolve_precision(config.training.precision, world.device, self.model.backbone)
         use_global_batch_norm(self.model, world, self.model.context)
         self.model.to(device=world.device, dtype=self.precision.parameters)
         self.model.to(memory_format=self.precision.memory_format)

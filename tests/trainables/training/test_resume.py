@@ -1,0 +1,134 @@
+"""Stopping after any epoch and resuming is bit-identical to never having stopped."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables.synthetic import prepared, trial
+from trainables.config.trial import TrialConfig
+from trainables.data.prepared import PreparedData
+from trainables.training.errors import TrainingError
+from trainables.training.report import EpochReport
+from trainables.training.state import load_model_state, load_state, save_state
+from trainables.training.trainer import Trainer
+from trainables.training.world import World
+
+EPOCHS = 4
+TRAINING: dict[str, Any] = {"epochs": EPOCHS, "batch_size": 24, "optimizer": {"name": "adam", "lr": 5e-3}}
+MLP = {"default": {"kind": "mlp", "hidden": [8], "dropout": 0.3}}
+
+CASES: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "fused Adam over channels_last in bf16": {
+        "training": TRAINING | {"precision": "bf16"},
+        "model": {"backbone": {"name": "lenet", "width": 8}},
+    },
+    "moving average, warm-up, clipping": {
+        "training": TRAINING
+        | {"ema": 0.9, "clip_norm": 0.1, "schedule": {"name": "cosine", "warmup": 0.3}, "precision": "bf16"},
+        "model": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
+    },
+    "dropout": {"model": {"heads": MLP}},
+    "early stop": {
+        "training": TRAINING
+        | {"early_stop": {"patience": 2}, "select": {"metric": "shape.loss", "mode": "max"}, "epochs": 10}
+    },
+    "momentum in fp64, step schedule": {
+        "training": TRAINING
+        | {
+            "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True},
+            "schedule": {"name": "step", "every": 1, "gamma": 0.5},
+            "precision": "fp64",
+        }
+    },
+}
+
+
+def run(trainer: Trainer) -> list[EpochReport]:
+    reports = []
+    while not reports or not reports[-1].finished:
+        reports.append(trainer.run_epoch())
+    return reports
+
+
+def assert_resumes(config: TrialConfig, data: PreparedData, folder: Path) -> None:
+    uninterrupted = Trainer(config, data, World.single())
+    reports, checkpoints = [], []
+    while not reports or not reports[-1].finished:
+        reports.append(uninterrupted.run_epoch())
+        checkpoints.append(folder / f"epoch{uninterrupted.epoch}")
+        save_state(uninterrupted.state_dict(), checkpoints[-1])
+    final, best = uninterrupted.state_dict(), uninterrupted.best_state()
+    for done, checkpoint in enumerate(checkpoints[:-1], start=1):
+        resumed = Trainer(config, data, World.single())
+        resumed.load_state_dict(load_state(checkpoint))
+        assert resumed.epoch == done
+        for ours, theirs in zip(run(resumed), reports[done:], strict=True):
+            assert same(ours.metrics, theirs.metrics)
+            assert (ours.best, ours.finished, ours.epoch) == (theirs.best, theirs.finished, theirs.epoch)
+        state = resumed.state_dict()
+        assert state.meta == final.meta
+        assert state.tensors.keys() == final.tensors.keys()
+        for name, tensor in final.tensors.items():
+            assert torch.equal(state.tensors[name], tensor), (done, name)
+        assert resumed.best_state().meta == best.meta
+        for name, tensor in best.tensors.items():
+            assert torch.equal(resumed.best_state().tensors[name], tensor), (done, name)
+
+
+def same(ours: dict[str, float], theirs: dict[str, float]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        value == theirs[name] or (math.isnan(value) and math.isnan(theirs[name]))
+        for name, value in ours.items()
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_resuming_changes_nothing(name: str, tmp_path: Path) -> None:
+    config = trial(**{"training": TRAINING} | CASES[name])
+    assert_resumes(config, prepared(train=60, val=20, labelled=0.6), tmp_path)
+
+
+def test_best_model_survives_the_disk(tmp_path: Path) -> None:
+    trainer = Trainer(trial(training=TRAINING), prepared(), World.single())
+    run(trainer)
+    best = trainer.best_state()
+    save_state(best, tmp_path / "best")
+    save_state(best, tmp_path / "best")  # replaces itself
+    read = load_model_state(tmp_path / "best")
+    assert read.meta == best.meta
+    assert all(torch.equal(read.tensors[name], tensor) for name, tensor in best.tensors.items())
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(trial(training=TRAINING), prepared(), World.single())
+    trainer.run_epoch()
+    state = trainer.state_dict()
+    state.meta["not JSON"] = object()
+    with pytest.raises(TypeError):
+        save_state(state, tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+    trainer = Trainer(trial(training=TRAINING), prepared(), World.single())
+    trainer.run_epoch()
+    save_state(trainer.state_dict(), tmp_path / "state")
+    file = tmp_path / "state" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
+        load_state(tmp_path / "state")
+
+
+def test_another_environment_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = Trainer(trial(training=TRAINING), prepared(), World.single())
+    trainer.run_epoch()
+    state = trainer.state_dict()
+    state.meta["environment"]["threads"] = 77
+    trainer.load_state_dict(state)
+    assert "threads" in caplog.text
+    assert "77" in caplog.text
