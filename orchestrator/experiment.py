@@ -1,6 +1,6 @@
 """Run a search: from an experiment file to compared trials."""
 
-import time
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
@@ -8,8 +8,9 @@ from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_en
 from orchestrator.datasets import Datasets
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
-from orchestrator.run_folder import Listener, open_run
+from orchestrator.run_folder import Listener, RunStart, open_run
 from orchestrator.spec import ExperimentSpec
+from search_spaces.space import SearchSpace
 
 
 def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> SearchRecord:
@@ -20,22 +21,40 @@ def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) ->
         listeners: called with every event as it is journaled (see `orchestrator.tuning.journal`).
 
     Raises:
-        EquipoiseError: something the user can mend: no resources, no tracking store.
+        EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the search was interrupted; what it did is kept.
     """
-    began = time.time()
+    start = RunStart.now(spec)
     where, machine = RayAddress.from_environment(), this_machine()
+    trials = _planned_trials(spec)
     # What can never fit is an error before anything starts; a cluster must be asked first.
-    plan = plan_slots(spec.compute, [machine], trials=spec.search.trials) if where.is_private else None
+    plan = plan_slots(spec.compute, [machine], trials=trials) if where.is_private else None
     datasets = Datasets(spec)
     set_environment(where)
-    with ThreadPoolExecutor(max_workers=2) as background:
+    with contextlib.ExitStack() as afterwards, ThreadPoolExecutor(max_workers=2) as background:
         # Importing Ray Tune costs 1.5 s: now, while Ray's processes start, and not after.
         tuning = background.submit(import_module, "orchestrator.tuning.run")
         data = background.submit(datasets.of, spec.trial_config())
         with connected(where, machine):
-            plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=spec.search.trials)
-            with open_run(spec, "search", data.result(), listeners=listeners, began=began, plan=plan) as run:
+            plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=trials)
+            with open_run(
+                spec,
+                "search",
+                data.result(),
+                listeners=listeners,
+                start=start,
+                plan=plan,
+                trials=trials,
+                afterwards=afterwards,
+            ) as run:
                 tuning.result().run_trials(spec, plan, datasets, run)
     return read_search(run.directory)
+
+
+def _planned_trials(spec: ExperimentSpec) -> int:
+    """`search.trials`, or the size of a smaller grid."""
+    if spec.search.sampler != "grid":
+        return spec.search.trials
+    space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
+    return min(spec.search.trials, len(space.grid_points()))

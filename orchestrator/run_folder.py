@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from orchestrator.errors import EquipoiseError
+from orchestrator.errors import EquipoiseError, TrackingError
 from orchestrator.report.records import read_search
 from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.uri import resolve_tracking_uri
+from orchestrator.tracking.uri import resolve_tracking_uri, unreachable
 from orchestrator.tuning.journal import Event, Journal
 from trainables.data.prepared import PreparedData
 
@@ -43,6 +43,31 @@ class RunFolder:
             listener(record)
 
 
+@dataclass(frozen=True)
+class RunStart:
+    """When a run was asked for, and where its results go."""
+
+    time: float
+    """Seconds since 1970."""
+    tracking_uri: str
+
+    @classmethod
+    def now(cls, spec: ExperimentSpec) -> Self:
+        """Take the time, and see that MLflow is there: a run survives a server that goes away, but not a typo.
+
+        Raises:
+            TrackingError: the tracking store cannot be used as configured, or its server does not answer.
+        """
+        began = time.time()
+        uri = resolve_tracking_uri(spec.tracking)
+        if (reason := unreachable(uri)) is not None:
+            raise TrackingError(
+                f"no MLflow server answers at {uri}: {reason}",
+                "Start it, or correct tracking.mlflow or MLFLOW_TRACKING_URI.",
+            )
+        return cls(began, uri)
+
+
 @contextlib.contextmanager
 def open_run(
     spec: ExperimentSpec,
@@ -50,8 +75,10 @@ def open_run(
     data: PreparedData,
     *,
     listeners: tuple[Listener, ...],
-    began: float,
+    start: RunStart,
     plan: SlotPlan,
+    trials: int,
+    afterwards: contextlib.ExitStack,
 ) -> Iterator[RunFolder]:
     """Make the next free folder, journal how the run began, and have it written to MLflow until the end.
 
@@ -62,14 +89,14 @@ def open_run(
         kind: a search with trials below it, or one training.
         data: of the experiment's own config.
         listeners: called with every event.
-        began: when the command was given, seconds since 1970.
+        start: when the command was given, and where results go.
         plan: the slots.
+        trials: how many there will be at most.
+        afterwards: closed by the caller last, when Ray is gone: waits until MLflow has been told the end.
 
     Raises:
-        TrackingError: the tracking store cannot be used as configured.
         EquipoiseError: the folder cannot be written.
     """
-    tracking_uri = resolve_tracking_uri(spec.tracking)
     name = spec.name if kind == "search" else f"{spec.name}-train"
     directory = _next_folder(Path(spec.tracking.storage).absolute(), name)
     with Journal(directory) as journal:
@@ -84,13 +111,15 @@ def open_run(
             overrides=list(spec.overrides),
             objectives=list(spec.objectives),
             data=describe_data(data),
+            directory=str(directory),
+            trials=trials,
             slots=asdict(plan),
-            tracking_uri=tracking_uri,
+            tracking_uri=start.tracking_uri,
             versions={package: version(package) for package in PACKAGES},
             git=_git_commit(),
-            began=began,
+            began=start.time,
         )
-        writer = start_writer(directory)
+        afterwards.callback(start_writer(directory).finish)
         status = "failed"
         try:
             yield run
@@ -99,8 +128,7 @@ def open_run(
             status = "interrupted"
             raise
         finally:
-            run.record("search_ended", status=status, seconds=time.time() - began, **_outcome(directory))
-            writer.finish()
+            run.record("search_ended", status=status, seconds=time.time() - start.time, **_outcome(directory))
 
 
 def _outcome(directory: Path) -> dict[str, Any]:

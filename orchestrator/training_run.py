@@ -9,7 +9,7 @@ from orchestrator.datasets import Datasets
 from orchestrator.errors import RunFailed
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
-from orchestrator.run_folder import Listener, RunFolder, open_run
+from orchestrator.run_folder import Listener, RunFolder, RunStart, open_run
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun
@@ -31,16 +31,27 @@ def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> Sear
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
-    began = time.time()
+    start = RunStart.now(spec)
     where, machine = RayAddress.from_environment(), this_machine()
-    with contextlib.ExitStack() as stack:
-        plan = plan_training(spec.compute, [machine])
-        if plan.workers > 1:
+    with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
+        plan = plan_training(spec.compute, [machine]) if where.is_private else None
+        if plan is None or plan.workers > 1:
             stack.enter_context(connected(where, machine))
-            plan = plan_training(spec.compute, nodes_of_cluster())
+        plan = plan or plan_training(spec.compute, nodes_of_cluster())
         datasets = Datasets(spec)
         data = datasets.of(spec.trial_config())
-        run = stack.enter_context(open_run(spec, "train", data, listeners=listeners, began=began, plan=plan))
+        run = stack.enter_context(
+            open_run(
+                spec,
+                "train",
+                data,
+                listeners=listeners,
+                start=start,
+                plan=plan,
+                trials=1,
+                afterwards=afterwards,
+            )
+        )
         _train_in(run, spec, SlotRequest(**plan.slot), datasets)
     return read_search(run.directory)
 

@@ -69,18 +69,11 @@ def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
     for task, config in (spec.get("tasks") or {}).items():
         classes = (data.get("classes") or {}).get(task) or config.get("classes") or ()
         labels = (data.get("labels") or {}).get(task) or {}
-        counts = (_labels(labels.get(split), images) for split, images in splits.items())
+        counts = (f"{labels[split]:,}" if split in labels else "" for split in splits)
         table.add_row(task, config["type"], str(len(classes) or ""), config["metric"], *counts)
     images = [Text(f"{count:,}", style="dim") for count in splits.values()]
     table.add_row(Text("images", style="dim"), Text(_image(data.get("image")), style="dim"), "", "", *images)
     return table
-
-
-def _labels(labels: int | None, images: int) -> str:
-    """Labels of one task and split, with how many images have none."""
-    if labels is None:
-        return ""
-    return f"{labels:,}" if labels == images else f"{labels:,} ({images - labels:,} missing)"
 
 
 def _image(shape: Any) -> str:
