@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo install dev test test-all lint format clean
+.PHONY: demo install dev test test-all lint format docs clean
 
 demo: install ## a real search on the embedded data
 	$(BIN)/equipoise demo
@@ -19,6 +19,9 @@ lint: dev ## style, types and the directions of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: dev ## the page on experiment files, from the schema
+	$(BIN)/python -m orchestrator.schema --markdown docs/experiment-files.md
 
 format: dev
 	$(BIN)/ruff check --fix .
