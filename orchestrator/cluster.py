@@ -66,10 +66,15 @@ def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
         ClusterError: no cluster answers at the address, or Ray does not start.
     """
     if where.is_connected:
-        yield
+        from orchestrator.slots.reaper import SlotReaper
+
+        with SlotReaper():
+            yield
         return
     set_environment(where)
     import ray
+
+    from orchestrator.slots.reaper import SlotReaper
 
     # Short, because Unix sockets below it may have at most 107 characters.
     scratch = tempfile.mkdtemp(prefix="eqp-") if where.is_private else None
@@ -95,7 +100,8 @@ def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
-        yield
+        with SlotReaper():
+            yield
     finally:
         ray.shutdown()
         if scratch is not None:
