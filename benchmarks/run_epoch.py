@@ -130,7 +130,7 @@ class HandWritten:
                 functional.cross_entropy(upper, self.train_y["upper"][rows]),
             ]
             self.optimizer.zero_grad(set_to_none=True)
-            (losses[0] + losses[1]).backward()
+            (losses[0] + losses[1]).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             running += torch.stack(losses).detach()
         self.model.eval()

@@ -122,6 +122,11 @@ def test_moving_average_clipping_class_weights_and_schedule(group: Group) -> Non
     assert_same_training(group, config, data)
 
 
+def test_light_augmentation(group: Group) -> None:
+    config, data = case("dropout", "static", data={"source": "synthetic", "augment": "light"})
+    assert_same_training(group, config, data)
+
+
 def test_a_task_that_one_worker_never_sees(group: Group) -> None:
     config, data = case("batch_norm", "static", training={"batch_size": 91, "epochs": 1})
     order = epoch_order(91, config.seed, 0).numpy()
@@ -134,6 +139,34 @@ def test_more_workers_than_examples_in_the_last_batch(group: Group) -> None:
     data = prepared(train=26, val=2, side=10)
     config, _ = case("batch_norm", "static")
     assert_same_training(group, config, data)
+
+
+def validate(world: World, config: TrialConfig, data: PreparedData) -> dict[str, float]:
+    return Trainer(config, data, world).validate()
+
+
+def assert_same_metrics(group: Group, metrics: tuple[str, ...]) -> None:
+    tasks = {
+        "shape": {"type": "multiclass", "label": "s", "metrics": metrics},
+        "bright": {"type": "binary", "label": "b", "metrics": metrics},
+        "marks": {"type": "multilabel", "label": "m", "metric": "accuracy", "metrics": metrics},
+    }
+    config, _ = case("batch_norm", "static", tasks=tasks)
+    data = prepared(train=20, val=1100, labelled=0.5, side=10)  # several evaluation batches on each worker
+    alone = validate(World.single(), config, data)
+    assert len(alone) == 3 * (len(metrics) + 1) + 1
+    for workers, shares in ((2, [0.1, 0.9]), (3, [0.4, 0.0, 0.6])):
+        for measured in group.run(workers, validate, config, data, shares=shares):
+            assert measured == pytest.approx(alone, abs=1e-12)
+
+
+def test_metrics_over_workers(group: Group) -> None:
+    assert_same_metrics(group, ("accuracy",))
+
+
+@pytest.mark.slow
+def test_all_metrics_over_workers(group: Group) -> None:
+    assert_same_metrics(group, ("accuracy", "f1", "auroc", "average_precision", "ece"))
 
 
 def gather(world: World, rows: int) -> Tensor:

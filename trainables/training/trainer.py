@@ -121,7 +121,7 @@ class Trainer:
         training = self._steps.run(self.epoch)
         training["images_per_second"] = self._steps.examples / (time.perf_counter() - started)
         with self.average.in_place_of_weights() if self.average is not None else contextlib.nullcontext():
-            metrics = self._validate()
+            metrics = self.validate()
             self.epoch += 1
             best = self.selection.update(self.epoch, metrics)
             if best:
@@ -129,7 +129,8 @@ class Trainer:
         finished = self.epoch >= self.config.training.epochs or self.selection.stops
         return EpochReport(self.epoch, metrics, training, time.perf_counter() - started, best, finished)
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
+        """Metrics of the validation split with the weights as they are: `task.metric`, `task.loss`, `score`."""
         logits = collect_logits(self.model, self._images, self._val_rows, self.world, self.precision)
         return self._evaluation.measure(logits, self.world)
 

@@ -32,7 +32,7 @@ def build(task: TaskConfig, *, labelled: float = 1.0) -> tuple[TaskLoss, TaskLab
 
 def mean(loss: TaskLoss, logits: torch.Tensor, labels: TaskLabels) -> float:
     total = loss.total(logits, loss.encode(labels), complete=bool(labels.present.all()))
-    return total.item() / loss.example_weights(labels).sum()
+    return total.item() / float(loss.example_weights(labels).sum())
 
 
 def logits_for(loss: TaskLoss) -> torch.Tensor:
@@ -111,8 +111,7 @@ def test_a_masked_label_changes_nothing(task: TaskConfig) -> None:
     ).requires_grad_()
     ours, theirs = loss.total(logits, loss.encode(labels)), loss.total(other_logits, loss.encode(other))
     assert torch.equal(ours, theirs)
-    ours.backward()
-    theirs.backward()
+    torch.autograd.backward([ours, theirs])
     assert logits.grad is not None
     assert other_logits.grad is not None
     assert torch.equal(logits.grad[labels.present], other_logits.grad[labels.present])

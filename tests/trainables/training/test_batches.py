@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from trainables.training.batches import batch_bounds, epoch_order
 @given(count=st.integers(1, 500), size=st.integers(1, 64))
 def test_every_example_once_and_no_batch_of_one(count: int, size: int) -> None:
     bounds = batch_bounds(count, size)
-    sizes = [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+    sizes = [b - a for a, b in pairwise(bounds)]
     assert sum(sizes) == count
     assert bounds[0] == 0
     assert all(0 < n <= size + 1 for n in sizes)

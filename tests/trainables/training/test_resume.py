@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
     },
     "dropout": {"model": {"heads": MLP}},
+    "augmentation": {"data": {"source": "synthetic", "augment": "strong"}},
     "early stop": {
         "training": TRAINING
         | {"early_stop": {"patience": 2}, "select": {"metric": "shape.loss", "mode": "max"}, "epochs": 10}
@@ -48,7 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def run(trainer: Trainer) -> list[EpochReport]:
-    reports = []
+    reports: list[EpochReport] = []
     while not reports or not reports[-1].finished:
         reports.append(trainer.run_epoch())
     return reports
@@ -56,7 +57,8 @@ def run(trainer: Trainer) -> list[EpochReport]:
 
 def assert_resumes(config: TrialConfig, data: PreparedData, folder: Path) -> None:
     uninterrupted = Trainer(config, data, World.single())
-    reports, checkpoints = [], []
+    reports: list[EpochReport] = []
+    checkpoints: list[Path] = []
     while not reports or not reports[-1].finished:
         reports.append(uninterrupted.run_epoch())
         checkpoints.append(folder / f"epoch{uninterrupted.epoch}")

@@ -69,6 +69,57 @@ def test_same_config_same_numbers_and_no_global_generator_moves() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_labels_that_are_masked_change_nothing() -> None:
+    states = []
+    for noise in (0, 1):
+        data = prepared(labelled=0.5)
+        for labels in data.labels.values():
+            labels.values[~labels.present] = noise
+        trainer = Trainer(trial(), data, World.single())
+        report = trainer.run_epoch()
+        states.append((trainer.state_dict(), report.metrics))
+    (ours, our_metrics), (theirs, their_metrics) = states
+    assert our_metrics == their_metrics
+    assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
+
+
+def test_the_order_of_tasks_does_not_matter() -> None:
+    states = []
+    for tasks in (("shape", "bright", "marks"), ("marks", "shape", "bright")):
+        config = trial(tasks=tasks, training={"epochs": 2, "batch_size": 20, "precision": "fp64"})
+        trainer = Trainer(config, prepared(), World.single())
+        reports = run(trainer, 2)
+        states.append((trainer.state_dict(), reports[-1].metrics))
+    (ours, our_metrics), (theirs, their_metrics) = states
+    assert our_metrics == pytest.approx(their_metrics, abs=1e-12)
+    for name, tensor in ours.tensors.items():
+        assert torch.allclose(tensor, theirs.tensors[name], atol=1e-12), name
+
+
+def test_early_stop_waits_for_its_patience() -> None:
+    training = {
+        "epochs": 50,
+        "early_stop": {"patience": 3},
+        "select": {"metric": "shape.loss", "mode": "max"},
+    }
+    trainer = Trainer(trial(training=training), prepared(), World.single())
+    reports = [trainer.run_epoch()]
+    while not reports[-1].finished:
+        reports.append(trainer.run_epoch())
+    assert reports[-1].epoch < 50
+    assert reports[-1].epoch - trainer.best_state().meta["epoch"] == 3
+
+
+def test_the_moving_average_is_what_is_measured_and_kept() -> None:
+    trainer = Trainer(trial(training={"epochs": 1, "batch_size": 16, "ema": 0.5}), prepared(), World.single())
+    report = trainer.run_epoch()
+    best = trainer.best_state()
+    raw = trainer.model.state_dict()
+    assert any(not torch.equal(tensor, raw[name]) for name, tensor in best.tensors.items())
+    trainer.model.load_state_dict(best.tensors)
+    assert trainer.validate() == report.metrics
+
+
 def test_a_task_without_any_label_is_left_alone() -> None:
     data = prepared()
     data.labels["bright"].present[:] = False
