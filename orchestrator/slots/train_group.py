@@ -113,12 +113,12 @@ class TrainGroup:
         try:
             self._trainer.fit()
             reason = "the worker group ended"
-        except SystemExit:  # Ray shuts down in this process; any further call would start it anew
-            return
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # Ray's shutdown in this process is a SystemExit to its threads
             reason = _first_line(error)
-        with contextlib.suppress(RayError):  # closed
-            ray.get(self._mailbox.lose.remote(reason))
+        # Once Ray has been shut down, a call would start it anew.
+        if ray.is_initialized():
+            with contextlib.suppress(RayError):  # closed
+                ray.get(self._mailbox.lose.remote(reason))
 
 
 class _WarmTrainer(TorchTrainer):  # type: ignore[misc]
