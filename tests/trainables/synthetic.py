@@ -56,9 +56,11 @@ def prepared(
     )
 
 
-def trial(*, tasks: tuple[str, ...] = tuple(TASKS), seed: int = 0, **sections: Any) -> TrialConfig:
-    """A trial over these tasks; `sections` replace whole sections."""
+def trial(
+    *, tasks: tuple[str, ...] | dict[str, Any] = tuple(TASKS), seed: int = 0, **sections: Any
+) -> TrialConfig:
+    """A trial over these tasks (by name, or described anew); `sections` replace whole sections."""
     training = {"epochs": 3, "batch_size": 32, "optimizer": {"name": "adam", "lr": 3e-3}}
-    own = {task: TASKS[task] for task in tasks}
+    own = tasks if isinstance(tasks, dict) else {task: TASKS[task] for task in tasks}
     raw = {"seed": seed, "data": {"source": "synthetic"}, "tasks": own, "training": training} | sections
     return TrialConfig.model_validate(raw)
