@@ -113,7 +113,7 @@ class TrainGroup:
         try:
             self._trainer.fit()
             reason = "the worker group ended"
-        except (Exception, SystemExit) as error:  # Ray's shutdown in this process is a SystemExit to its threads
+        except (Exception, SystemExit) as error:  # SystemExit: what Ray's shutdown raises in its threads
             reason = _first_line(error)
         # Once Ray has been shut down, a call would start it anew.
         if ray.is_initialized():
