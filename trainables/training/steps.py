@@ -100,8 +100,11 @@ class TrainingSteps:
             begin, end, padding = first + start, first + stop, start == stop
             if padding:  # more workers than examples: stand in with one that does not count
                 begin, end = first, first + 1
-            x = self._images.batch(rows[begin:end], augment)
             present = [task for task in self._tasks if totals[task][index] > 0]
+            if not present:  # nobody has a label in this batch: there is nothing to learn from it
+                history.add({})
+                continue
+            x = self._images.batch(rows[begin:end], augment)
             batch = Batch(
                 size=last - first,
                 start=start,
