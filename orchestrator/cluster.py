@@ -18,9 +18,6 @@ import psutil
 from orchestrator.errors import ClusterError
 from orchestrator.resources import NodeResources
 
-WARM_MODULES = "torch,ray.tune,trainables.training.trainer"
-"""Imported by Ray's idle workers as they start, so that a slot begins with torch loaded."""
-
 
 @dataclass(frozen=True)
 class RayAddress:
@@ -82,6 +79,7 @@ def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
     try:
         try:
             if where.is_private:
+                _leave_out_idle_services()
                 ray.init(
                     address="local",
                     num_cpus=int(node.cpus),
@@ -141,7 +139,20 @@ def set_environment(where: RayAddress) -> None:
         # A token of this run's own: other users of the machine stay out, and nothing is written to the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        os.environ.setdefault("RAY_preload_python_modules", WARM_MODULES)
+        # Slots ask for their processes at once. Those that Ray starts on its own account come as well, not instead.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+def _leave_out_idle_services() -> None:
+    """Start no autoscaler, dashboard or log streamer with a private Ray: nothing asks them, and they cost a second.
+
+    `ray.init` has no argument for it (`include_dashboard=False` starts a dashboard process all the same).
+    """
+    from ray._private.node import Node
+
+    for service in ("start_monitor", "start_api_server", "start_log_monitor"):
+        setattr(Node, service, lambda *arguments, **options: None)
 
 
 def _first_line(error: BaseException) -> str:

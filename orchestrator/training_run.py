@@ -12,11 +12,9 @@ from orchestrator.resources import plan_training
 from orchestrator.run_folder import Listener, RunFolder, RunStart, open_run
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
-from orchestrator.slots.trial_run import TrialRun
+from orchestrator.slots.trial_run import TrialRun, explain_failure
 from orchestrator.spec import ExperimentSpec
 from orchestrator.trial_log import TrialLog
-from trainables.model.errors import ModelError
-from trainables.training.errors import TrainingError
 
 TRIAL = "t000"
 
@@ -70,7 +68,8 @@ def _train_in(run: RunFolder, spec: ExperimentSpec, request: SlotRequest, datase
                 report = trial.run_epoch()
                 log.epoch(TRIAL, asdict(report), start_seconds)
                 finished = report.finished
-        except (ModelError, TrainingError) as error:
-            log.end(TRIAL, "failed", str(error))
-            raise RunFailed(str(error)) from error
+        except Exception as error:
+            reason = explain_failure(error, assignment)
+            log.end(TRIAL, "failed", reason)
+            raise RunFailed(reason) from error
         log.end(TRIAL, "completed")

@@ -14,8 +14,7 @@ set_environment(RayAddress())
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A private Ray with four cores, for all tests that need nothing special of theirs."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setenv("RAY_preload_python_modules", "")  # four idle workers importing torch take the machine
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         with connected(RayAddress(), NodeResources(cpus=4, gpus=0, memory=2**30)):
             yield

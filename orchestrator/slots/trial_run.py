@@ -1,9 +1,13 @@
 """One trial in a slot, with its checkpoints."""
 
 import time
+import traceback
 from pathlib import Path
 
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
+from trainables.data.errors import DataError
+from trainables.model.errors import ModelError
+from trainables.training.errors import TrainingError
 from trainables.training.report import EpochReport
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -73,3 +77,13 @@ class TrialRun:
             raise loss
         self._restarts -= 1
         self._start(self._state)
+
+
+def explain_failure(error: Exception, assignment: Assignment) -> str:
+    """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in the trial's folder."""
+    if isinstance(error, DataError | ModelError | TrainingError | WorkerLost):
+        return str(error)
+    assignment.directory.mkdir(parents=True, exist_ok=True)
+    path = assignment.directory / "error.txt"
+    path.write_text("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error} (traceback in {path})"

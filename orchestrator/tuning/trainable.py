@@ -9,16 +9,14 @@ from ray import tune
 
 from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
-from orchestrator.slots.trial_run import TrialRun
+from orchestrator.slots.trial_run import TrialRun, explain_failure
 from trainables.config.trial import TrialConfig
-from trainables.model.errors import ModelError
-from trainables.training.errors import TrainingError
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
     """Tune's side of a `TrialSlot`: `step` is one epoch, and `reset_config` hands the warm slot to the next trial.
 
-    A trial that fails for a reason of its own (its loss is not finite, say) reports so as its last result, and the
+    A trial that fails (its loss is not finite, its backbone has a mistake) reports so as its last result, and the
     slot stays warm. Only the death of a process is an error to Tune, which then starts the trial again; it goes on
     from its last checkpoint.
     """
@@ -55,8 +53,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
             if self._start_seconds is None:
                 self._start_seconds = time.time() - self._idle_since
             report = self._run.run_epoch()
-        except (ModelError, TrainingError) as error:
-            return {"failure": str(error), "epoch": 0, "done": True}
+        except Exception as error:  # whatever a trial does wrong, the slot stays
+            return {"failure": explain_failure(error, self._assignment), "epoch": 0, "done": True}
         finally:
             self._idle_since = time.time()
         return {
