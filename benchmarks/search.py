@@ -3,8 +3,8 @@
     python benchmarks/search.py [--repeats 3] [--without ray_pattern]
 
 24 trials × 5 epochs of digits-pair on two cores: Equipoise, Optuna with a bare two-process loop, plain Ray Tune
-functions, and Ray's documented Tune + Train pattern (few trials of it: each costs 10 s). Contenders take turns within one
-run, each in a fresh folder and fresh processes, and log to MLflow on SQLite.
+functions, and Ray's documented Tune + Train pattern (few trials of it: each costs 10 s). Contenders take turns
+within one run, each in a fresh folder and fresh processes, and log to MLflow on SQLite.
 """
 
 import argparse
@@ -131,12 +131,15 @@ def main() -> None:
 def _run(command: list[str], folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
+    with (folder / "stdout").open("w+") as out, (folder / "stderr").open("w+") as err:
+        # Into files: a pipe would be read until Ray's last process has let go of it.
+        code = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=err).returncode
+    printed = (folder / "stdout").read_text()
+    if code != 0:
         sys.exit(
-            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            f"{' '.join(command)} ended with {code}:\n{printed[-2000:]}\n{(folder / 'stderr').read_text()[-4000:]}"
         )
-    return done.stdout
+    return printed
 
 
 def _journal(directory: Path) -> list[dict[str, Any]]:

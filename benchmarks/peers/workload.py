@@ -85,7 +85,7 @@ def train(
             loss = left_weight * F.cross_entropy(left, target[:, 0])
             loss = loss + (1 - left_weight) * F.cross_entropy(right, target[:, 1])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         model.eval()
         with torch.no_grad():

@@ -78,12 +78,28 @@ def hypervolume(values: Values, directions: Sequence[Direction], reference: Sequ
         directions: M directions.
         reference: M coordinates of the worst point that counts.
     """
-    from optuna._hypervolume import compute_hypervolume  # costs 0.25 s, which most commands do not need
+    losses_NM = -gains(values, directions)
+    worst_M = -gains(np.array([reference], dtype=np.float64), directions)[0]
+    inside = losses_NM[(losses_NM <= worst_M).all(axis=1)]  # false for NaN
+    if not inside.size:
+        return 0.0
+    if inside.shape[1] <= 2:
+        return _area(inside, worst_M)
+    from optuna._hypervolume import compute_hypervolume  # costs 0.25 s, which most searches do not need
 
-    losses = -gains(values, directions)
-    worst = -gains(np.array([reference], dtype=np.float64), directions)[0]
-    inside = (losses <= worst).all(axis=1)  # false for NaN
-    return float(compute_hypervolume(losses[inside], worst)) if inside.any() else 0.0
+    return float(compute_hypervolume(inside, worst_M))
+
+
+def _area(losses_NM: Values, worst_M: Values) -> float:
+    """Hypervolume for one or two objectives: the steps of the front, left to right."""
+    if losses_NM.shape[1] == 1:
+        return float(worst_M[0] - losses_NM.min())
+    area, lowest = 0.0, worst_M[1]
+    for first, second in losses_NM[np.lexsort((losses_NM[:, 1], losses_NM[:, 0]))]:
+        if second < lowest:
+            area += (worst_M[0] - first) * (lowest - second)
+            lowest = second
+    return float(area)
 
 
 def balanced(values: Values, directions: Sequence[Direction]) -> int | None:

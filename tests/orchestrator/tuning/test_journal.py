@@ -9,7 +9,9 @@ from orchestrator.tuning.journal import FILE_NAME, Journal, follow_journal, read
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        written = [journal.append("epoch", trial="t000", report={"epoch": n, "loss": 0.1 * n}) for n in range(5)]
+        written = [
+            journal.append("epoch", trial="t000", report={"epoch": n, "loss": 0.1 * n}) for n in range(5)
+        ]
     assert list(read_journal(tmp_path)) == written
 
 
@@ -37,7 +39,9 @@ def test_a_torn_last_record_is_dropped_and_written_over(tmp_path: Path, torn_byt
 
 def test_text_and_not_finite_numbers_survive(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.append("epoch", text='two\nlines, "quotes" and ümlauts', value=float("inf"), missing=float("nan"))
+        journal.append(
+            "epoch", text='two\nlines, "quotes" and ümlauts', value=float("inf"), missing=float("nan")
+        )
     (event,) = read_journal(tmp_path)
     assert event["text"] == 'two\nlines, "quotes" and ümlauts'
     assert event["value"] == float("inf")
