@@ -21,7 +21,7 @@ lint: dev ## style, types and the directions of imports
 	$(BIN)/lint-imports
 
 docs: dev ## the page on experiment files, from the schema
-	$(BIN)/python -m orchestrator.schema --markdown docs/experiment-files.md
+	$(BIN)/python -m orchestrator.spec.schema --markdown docs/experiment-files.md
 
 format: dev
 	$(BIN)/ruff check --fix .

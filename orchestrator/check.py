@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.cross_checks import activation
-from orchestrator.document import apply_override, read_document
-from orchestrator.explain import Finding
 from orchestrator.spec import ExperimentSpec, load_spec
+from orchestrator.spec.cross_checks import activation
+from orchestrator.spec.document import apply_override, read_document
+from orchestrator.spec.explain import Finding
 from search_spaces.domains import Choice, Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig
@@ -222,7 +222,7 @@ def _build_model(
     """Build a model and run two blank images through it: parameters and problems."""
     import torch
 
-    from trainables.model.errors import ModelError
+    from trainables.errors import ModelError
     from trainables.model.keyed import unkeyed_randomness
     from trainables.model.multitask import build_model
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from orchestrator.report.records import SearchRecord
@@ -168,7 +168,7 @@ def ui(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
-    from orchestrator.schema import json_schema
+    from orchestrator.spec.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

@@ -17,7 +17,6 @@ from orchestrator.errors import ConfigError
 from orchestrator.guess import Guess, GuessedTask, guess_columns, guess_image_column
 from orchestrator.spec import parse_spec
 from trainables.config.data import DataConfig
-from trainables.data.errors import DataError
 from trainables.data.folder import SUFFIXES as IMAGE_SUFFIXES
 from trainables.data.images import UnreadableImageError, quiet_pillow, read_header
 from trainables.data.prepare import kept_rows, resolve, task_columns
@@ -25,6 +24,7 @@ from trainables.data.rows import EncodedImages, Rows
 from trainables.data.sources import read_source
 from trainables.data.splits import assign_split
 from trainables.data.table import SUFFIXES as TABLE_SUFFIXES
+from trainables.errors import DataError
 
 SAMPLE = 200
 """Rows that are looked at to find the column of the images."""

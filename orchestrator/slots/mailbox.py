@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.slots.base import Assignment
-from trainables.data.errors import DataError
-from trainables.model.errors import ModelError
-from trainables.training.errors import TrainingError
+from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
 SECONDS_FOR_THE_OTHERS = 10.0

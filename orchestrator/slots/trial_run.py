@@ -5,9 +5,7 @@ import traceback
 from pathlib import Path
 
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
-from trainables.data.errors import DataError
-from trainables.model.errors import ModelError
-from trainables.training.errors import TrainingError
+from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0

@@ -12,10 +12,8 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
-from trainables.data.errors import DataError
 from trainables.data.prepared import PreparedData, load_prepared
-from trainables.model.errors import ModelError
-from trainables.training.errors import TrainingError
+from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import load_state, save_state
 from trainables.training.trainer import Trainer

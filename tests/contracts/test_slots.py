@@ -15,7 +15,7 @@ from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.train_workers import TrainWorkersSlot
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.trials import assignment, failing_on, not_finite, run, saved, write_data
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state
 

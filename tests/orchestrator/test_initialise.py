@@ -12,11 +12,11 @@ from PIL import Image
 from orchestrator.check import check_experiment
 from orchestrator.errors import ConfigError
 from orchestrator.initialise import initialise
-from orchestrator.sections import ExperimentSpec
 from orchestrator.spec import load_spec
+from orchestrator.spec.sections import ExperimentSpec
 from trainables.config.data import SplitColumn
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 COUNT = 90
 

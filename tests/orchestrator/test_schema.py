@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from orchestrator.document import read_document
-from orchestrator.explain import SchemaReader
-from orchestrator.schema import ORDER, json_schema, write_page
-from orchestrator.sections import ExperimentSpec
 from orchestrator.spec import parse_spec
+from orchestrator.spec.document import read_document
+from orchestrator.spec.explain import SchemaReader
+from orchestrator.spec.schema import ORDER, json_schema, write_page
+from orchestrator.spec.sections import ExperimentSpec
 
 ROOT = Path(__file__).parents[2]
 START = "name: a\ndata: {source: a.csv}\ntasks: {a: {type: binary, label: a}}\n"
@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "experiment-files.md"
 
 
 def test_the_page_is_current() -> None:
-    """If not: `python -m orchestrator.schema --markdown docs/experiment-files.md`."""
+    """If not: `python -m orchestrator.spec.schema --markdown docs/experiment-files.md`."""
     assert PAGE.read_text("utf-8") == write_page(PAGE)
 
 

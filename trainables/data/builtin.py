@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.errors import DataError
 from trainables.data.rows import ArrayImages, Rows
+from trainables.errors import DataError
 
 POOLS = (1100, 200, 497)
 """Digits from which the images of each split are composed: no digit is in two splits."""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 CLOCK_STEP_NS = 50_000_000
 """A file changed this shortly before it was looked at could change again without its time showing it."""

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cache import Cache, digest_of, stamp, writing
-from trainables.data.errors import DataError
 from trainables.data.rows import ArrayImages, EncodedImages
+from trainables.errors import DataError
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.errors import DataError
 from trainables.data.locations import Locations, read_image
 from trainables.data.rows import EncodedImages, Rows
 from trainables.data.splits import NAMES
+from trainables.errors import DataError
 
 SUFFIXES = frozenset(
     (

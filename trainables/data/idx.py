@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.errors import DataError
 from trainables.data.rows import ArrayImages, Rows
+from trainables.errors import DataError
 
 PARTS = (("train", 0), ("t10k", 2))
 """Prefixes of the files and the split (code of `SPLITS`) they hold."""

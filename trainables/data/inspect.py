@@ -13,13 +13,13 @@ from trainables.config.tasks import MultilabelTask, TaskConfig
 from trainables.data.cache import Cache, cache_root
 from trainables.data.columns import Column
 from trainables.data.decode import DecodedImages, Progress, decode_all
-from trainables.data.errors import DataError
 from trainables.data.labels import resolve_task
 from trainables.data.prepare import image_wanted, kept_rows, unreadable_error
 from trainables.data.prepared import SPLITS, TaskLabels
 from trainables.data.rows import Rows
 from trainables.data.sources import read_source
 from trainables.data.splits import assign_split
+from trainables.errors import DataError
 
 FEW = 5
 """Training examples of a class below which it is said to have few."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.columns import Column, canonical, sort_key
-from trainables.data.errors import DataError
 from trainables.data.prepared import SPLITS, TaskLabels
+from trainables.errors import DataError
 
 
 def resolve_task(

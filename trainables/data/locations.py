@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 SCHEMES = ("file", "http", "https", "s3", "gs", "memory")
 """Kinds of URI that are read; everything else is refused."""

@@ -14,12 +14,12 @@ from trainables.config.tasks import TaskConfig
 from trainables.data.cache import Cache, cache_root, digest_of, stamp
 from trainables.data.columns import Column
 from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all
-from trainables.data.errors import DataError
 from trainables.data.labels import resolve_task
 from trainables.data.prepared import FORMAT, SPLITS, PreparedData, TaskLabels, load_prepared, write_prepared
 from trainables.data.rows import Rows
 from trainables.data.sources import read_source
 from trainables.data.splits import assign_split
+from trainables.errors import DataError
 
 VERSION = "1"
 """Of readers, splits and labels; raised when what they make of the same files changes."""

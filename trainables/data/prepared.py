@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 SPLITS = ("train", "val", "test")
 """The names of the splits, in the order of their codes 0, 1, 2."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.columns import Column, encode
-from trainables.data.errors import DataError
+from trainables.errors import DataError
 
 Cells = Sequence[Any] | NDArray[Any]
 

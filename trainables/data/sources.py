@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from trainables.config.data import DataConfig
-from trainables.data.errors import DataError
 from trainables.data.rows import Rows
+from trainables.errors import DataError
 
 
 def read_source(data: DataConfig, base: Path) -> Rows:

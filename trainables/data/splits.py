@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from trainables.config.data import DataConfig, SplitColumn, SplitFractions
 from trainables.config.tasks import MultilabelTask, TaskConfig
 from trainables.data.columns import Column, sort_key
-from trainables.data.errors import DataError
 from trainables.data.labels import tags_of
 from trainables.data.prepared import SPLITS
 from trainables.data.rows import Rows
 from trainables.data.stratify import Group, stratify
+from trainables.errors import DataError
 
 NAMES = {
     "train": 0, "training": 0,

@@ -15,9 +15,9 @@ import numpy as np
 
 from trainables.config.data import DataConfig
 from trainables.data.cache import digest_of
-from trainables.data.errors import DataError
 from trainables.data.locations import Locations, read_image, read_uri
 from trainables.data.rows import Cells, EncodedImages, Rows
+from trainables.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of the tables that are read."""

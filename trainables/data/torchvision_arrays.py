@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.errors import DataError
 from trainables.data.idx import read_idx_folder
 from trainables.data.rows import ArrayImages, Rows
+from trainables.errors import DataError
 
 TRAIN, VAL, TEST = range(3)
 

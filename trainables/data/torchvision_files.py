@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.errors import DataError
 from trainables.data.folder import read_tree
 from trainables.data.locations import Locations, read_image
 from trainables.data.rows import EncodedImages, Rows
 from trainables.data.torchvision_arrays import TEST, TRAIN, VAL, require
+from trainables.errors import DataError
 
 
 @dataclass

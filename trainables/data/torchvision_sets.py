@@ -10,8 +10,8 @@ from pathlib import Path
 
 from trainables.data import torchvision_arrays as arrays
 from trainables.data import torchvision_files as files
-from trainables.data.errors import DataError
 from trainables.data.rows import Rows
+from trainables.errors import DataError
 
 Reader = Callable[[Path, str], Rows]
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision import models
 
 from trainables.config.model import NamedBackbone
-from trainables.model.errors import ModelError
+from trainables.errors import ModelError
 
 KEY = "model.backbone"
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import TaskLabels
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 
 ABSENT = -100
 """Class index of an example without label (what `cross_entropy` ignores)."""

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainables.config.tasks import TaskConfig
 from trainables.config.trial import TrialConfig
+from trainables.errors import TrainingError
 from trainables.model.multitask import MultiTaskModel
 from trainables.tasks.losses import TaskLoss
 from trainables.tasks.metrics import METRICS, compute_metric
-from trainables.training.errors import TrainingError
 from trainables.training.images import ImageBatches
 from trainables.training.precision import Precision
 from trainables.training.targets import Targets

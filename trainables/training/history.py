@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 from trainables.training.world import World
 
 CHECKED_EVERY = 1000

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 
 TENSORS = "state.safetensors"
 META = "state.json"

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from trainables.balancing.balancer import Balancer
 from trainables.balancing.step import Batch, Pass, Step
 from trainables.config.training import TrainingConfig
+from trainables.errors import TrainingError
 from trainables.model.multitask import MultiTaskModel
 from trainables.tasks.losses import TaskLoss
 from trainables.training.batches import batch_bounds, epoch_order
 from trainables.training.ema import WeightAverage
-from trainables.training.errors import TrainingError
 from trainables.training.history import LossHistory
 from trainables.training.images import Augment, ImageBatches
 from trainables.training.optim import Optimizer

@@ -12,8 +12,8 @@ from PIL import Image
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table, write_csv
 from trainables.config.data import DataConfig
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
-from trainables.data.errors import DataError
 from trainables.data.prepare import prepare_data
+from trainables.errors import DataError
 
 
 def nothing(folder: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
-from trainables.data.errors import DataError
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import load_prepared
+from trainables.errors import DataError
 
 
 class Decoded:
@@ -152,7 +152,7 @@ def test_no_space(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from tests.trainables.data.pictures import COLOR, config\n"
-        "from trainables.data.errors import DataError\n"
+        "from trainables.errors import DataError\n"
         "from trainables.data.prepare import prepare_data\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "folder = Path(sys.argv[1])\n"

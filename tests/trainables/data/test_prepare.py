@@ -10,9 +10,9 @@ import pytest
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table, write_csv
 from trainables.config.data import DataConfig
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask
-from trainables.data.errors import DataError
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import PreparedData, load_prepared
+from trainables.errors import DataError
 
 
 def split_of(data: PreparedData) -> dict[str, str]:

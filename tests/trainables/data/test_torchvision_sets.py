@@ -15,10 +15,10 @@ from PIL import Image
 from tests.trainables.data.pictures import save
 from trainables.config.data import DataConfig
 from trainables.config.tasks import BinaryTask, MulticlassTask, TaskConfig
-from trainables.data.errors import DataError
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import PreparedData
 from trainables.data.torchvision_sets import READERS, read_torchvision
+from trainables.errors import DataError
 
 TRAIN, TEST = 40, 10
 RNG = np.random.default_rng(0)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.model import ModelConfig
+from trainables.errors import ModelError
 from trainables.model.backbones import IMAGENET_MEAN, Backbone, build_backbone
-from trainables.model.errors import ModelError
 from trainables.model.multitask import MultiTaskModel, build_model
 
 FAST = (

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import TaskLabels
+from trainables.errors import TrainingError
 from trainables.tasks.losses import TaskLoss, build_loss
-from trainables.training.errors import TrainingError
 
 N = 200
 

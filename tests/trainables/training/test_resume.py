@@ -10,7 +10,7 @@ import torch
 from tests.trainables.synthetic import prepared, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state, load_state, save_state
 from trainables.training.trainer import Trainer

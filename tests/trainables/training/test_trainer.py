@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.trainables.synthetic import prepared, trial
-from trainables.training.errors import TrainingError
+from trainables.errors import TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.trainer import Trainer
 from trainables.training.world import World

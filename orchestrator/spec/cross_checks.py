@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.explain import Finding, KeyPath, SchemaReader, dotted, explain, nearest, one_of, quoted
-from orchestrator.sections import ExperimentSpec
+from orchestrator.spec.explain import Finding, KeyPath, SchemaReader, dotted, explain, nearest, one_of, quoted
+from orchestrator.spec.sections import ExperimentSpec
 from search_spaces.domains import Choice, Domain, Simplex
 from search_spaces.search import is_minimised
 from search_spaces.space import SearchSpace, SpaceError

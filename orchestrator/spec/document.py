@@ -9,7 +9,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import ConfigError
-from orchestrator.explain import Finding, KeyPath, dotted, nearest, quoted
+from orchestrator.spec.explain import Finding, KeyPath, dotted, nearest, quoted
 
 PLAIN_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MOST_NODES = 50_000

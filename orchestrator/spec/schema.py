@@ -1,6 +1,6 @@
 """The JSON Schema of experiment files, for editors, and the reference page made from it.
 
-`python -m orchestrator.schema --markdown docs/experiment-files.md` renews the reference on that page.
+`python -m orchestrator.spec.schema --markdown docs/experiment-files.md` renews the reference on that page.
 """
 
 import argparse
@@ -16,12 +16,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.explain import Schema, SchemaReader, one_of
-from orchestrator.sections import ExperimentSpec
+from orchestrator.spec.explain import Schema, SchemaReader, one_of
+from orchestrator.spec.sections import ExperimentSpec
 
 ORDER = ("name", "seed", "data", "tasks", "model", "balancing", "training", "search", "compute", "tracking")
 """The sections as people write them."""
-MARK = "<!-- Made by `python -m orchestrator.schema --markdown docs/experiment-files.md` from here on -->"
+MARK = (
+    "<!-- Made by `python -m orchestrator.spec.schema --markdown docs/experiment-files.md` from here on -->"
+)
 """Ends the part of the page that is written by hand."""
 SHORT_FORMS = {"ModelConfig": {"backbone": "name"}}
 """Keys that also take text, which stands for this key of their mapping."""
@@ -240,7 +242,7 @@ def write_page(page: Path) -> str:
 
 def main() -> None:
     """Print the JSON Schema, or renew the reference page."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.schema", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m orchestrator.spec.schema", description=main.__doc__)
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="renew the generated part of this page")
     page: Path | None = parser.parse_args().markdown
     if page is None:

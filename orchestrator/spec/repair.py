@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.explain import Finding, KeyPath, Schema, SchemaReader, explain
-from orchestrator.sections import ExperimentSpec
+from orchestrator.spec.explain import Finding, KeyPath, Schema, SchemaReader, explain
+from orchestrator.spec.sections import ExperimentSpec
 
 ROUNDS = 4
 """A removed value may leave a mapping without a required key, and so on outwards."""

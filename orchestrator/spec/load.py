@@ -6,14 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.cross_checks import cross_check
-from orchestrator.document import apply_override, read_document
 from orchestrator.errors import ConfigError
-from orchestrator.explain import Finding, explain, nearest
-from orchestrator.repair import repair
-from orchestrator.sections import ComputeConfig, ExperimentSpec, PerWorker, TrackingConfig
-
-__all__ = ["ComputeConfig", "ExperimentSpec", "PerWorker", "TrackingConfig", "load_spec", "parse_spec"]
+from orchestrator.spec.cross_checks import cross_check
+from orchestrator.spec.document import apply_override, read_document
+from orchestrator.spec.explain import Finding, explain, nearest
+from orchestrator.spec.repair import repair
+from orchestrator.spec.sections import ExperimentSpec
 
 LARGEST_FILE = 1_000_000
 """Bytes. An experiment file is written by hand."""
