@@ -18,7 +18,7 @@ def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) ->
 
     Args:
         spec: what `load_spec` returned.
-        listeners: called with every event as it is journaled (see `orchestrator.tuning.journal`).
+        listeners: called with every event as it is journaled (see `orchestrator.journal`).
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.

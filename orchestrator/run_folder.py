@@ -18,7 +18,7 @@ from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import resolve_tracking_uri, unreachable
-from orchestrator.tuning.journal import Event, Journal
+from orchestrator.journal import Event, Journal
 from trainables.data.prepared import PreparedData
 
 PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")

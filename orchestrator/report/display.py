@@ -15,7 +15,7 @@ from orchestrator.report import formats
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog
-from orchestrator.tuning.journal import Event
+from orchestrator.journal import Event
 
 EPOCH_LINE_SECONDS = 10.0
 """An epoch of a search gets a line only if its trial had none for so long: a log is to be read."""

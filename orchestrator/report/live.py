@@ -17,7 +17,7 @@ from orchestrator.report.eta import remaining
 from orchestrator.report.plan import plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord
 from orchestrator.report.tables import is_unicode, trials_table
-from orchestrator.tuning.journal import Event
+from orchestrator.journal import Event
 
 REFRESHES_PER_SECOND = 2
 MOST_RUNNING, MOST_TRADE_OFFS = 8, 8

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.report import formats
 from orchestrator.report.records import objectives_of
-from orchestrator.tuning.journal import Event
+from orchestrator.journal import Event
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.errors import ConfigError
 from orchestrator.report import pareto
 from orchestrator.tracking.state import read_state
-from orchestrator.tuning.journal import FILE_NAME, Event, read_journal
+from orchestrator.journal import FILE_NAME, Event, read_journal
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.tracking.state import TrackingState, read_state
-from orchestrator.tuning.journal import FILE_NAME
+from orchestrator.journal import FILE_NAME
 
 LOG_NAME = "tracking.log"
 _POLL_SECONDS = 0.05

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.report.records import SearchLog, SearchRecord, flat
 from orchestrator.tracking import scheme
-from orchestrator.tuning.journal import Event
+from orchestrator.journal import Event
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""

@@ -21,7 +21,7 @@ from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.state import FILE_NAME as STATE_NAME
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import sqlite_uri
-from orchestrator.tuning.journal import FILE_NAME, Journal
+from orchestrator.journal import FILE_NAME, Journal
 from tests.orchestrator.journals import search_events, write_journal
 
 pytestmark = pytest.mark.filterwarnings(

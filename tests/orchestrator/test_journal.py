@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tuning.journal import FILE_NAME, Journal, follow_journal, read_journal
+from orchestrator.journal import FILE_NAME, Journal, follow_journal, read_journal
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:
