@@ -99,11 +99,20 @@ class ExperimentSpec(TrialConfig):
         """What `trial_config_with` validates, as nested plain values."""
         if self._written is None:
             self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
-        return nest(values, onto=self._written)
+        return self._weights_from_folder(nest(values, onto=self._written))
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its effective value, as JSON has it."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def _weights_from_folder(self, trial: dict[str, Any]) -> dict[str, Any]:
+        """`trial` with `model.weights` absolute: who trains it may work in another folder."""
+        model = trial.get("model")
+        if isinstance(model, dict):
+            weights = model.get("weights")
+            if isinstance(weights, str) and weights and weights != "default":
+                model["weights"] = str(self.folder.absolute() / weights)
+        return trial
 
     def _measuring_what_is_compared(self, written: dict[str, Any]) -> dict[str, Any]:
         """`written`, with what objectives, early stopping and selection name among the tasks' metrics."""

@@ -167,6 +167,18 @@ def test_trials_do_not_share_what_they_are_made_of() -> None:
     assert first.fingerprint == spec.trial_config_with({"balancing.weights": {"left": 0.5}}).fingerprint
 
 
+def test_relative_weights_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(SMALL + "model: {weights: net.safetensors}\n")
+    spec = load_spec(file)
+    assert spec.trial_config().model.weights == str(tmp_path / "net.safetensors")
+    proposals = {"a/b.safetensors": str(tmp_path / "a/b.safetensors"), "default": "default", None: None}
+    for written, meant in {**proposals, "/c.safetensors": "/c.safetensors"}.items():
+        assert spec.trial_config_with({"model.weights": written}).model.weights == meant
+    proposed = spec.trial_config_with({"model": {"weights": "d.safetensors"}})
+    assert proposed.model.weights == str(tmp_path / "d.safetensors")
+
+
 def test_what_is_compared_is_measured() -> None:
     spec = parse_spec(
         SMALL + "training: {select: {metric: left.ece, mode: min}}\n"
