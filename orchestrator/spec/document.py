@@ -9,7 +9,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import ConfigError
-from orchestrator.spec.explain import Finding, KeyPath, dotted, nearest, quoted
+from orchestrator.spec.explain import Finding, KeyPath, SchemaReader, dotted, nearest, quoted
+from orchestrator.spec.sections import ExperimentSpec
 
 PLAIN_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MOST_NODES = 50_000
@@ -205,6 +206,9 @@ def apply_override(document: Document, override: str) -> None:
         if not segments:
             break
         inner = container.get(step) if isinstance(container, dict) else container[step]
+        if inner is None and value is None:
+            _require_known((*path, *segments), container, path, document, override)
+            return  # nothing is made on the way: an empty section may mean something
         if inner is None:
             inner = {}
         if isinstance(inner, str):
@@ -223,9 +227,26 @@ def apply_override(document: Document, override: str) -> None:
     elif isinstance(container, list) or path[-1] in container:
         del container[path[-1]]
     else:
-        near = nearest(str(path[-1]), [str(known) for known in container])
-        raise ConfigError(f"-s {override}: {dotted(path)} is not in {document.name}, so it cannot be removed"
-                          + (f". Did you mean {dotted((*path[:-1], near))}?" if near else ""))  # fmt: skip
+        _require_known(path, container, path, document, override)
+
+
+def _require_known(key: KeyPath, container: Any, path: KeyPath, document: Document, override: str) -> None:
+    """Raise `ConfigError` if `key`, which the file does not set, could not be set either.
+
+    `path` is as much of it as leads to what `container` lacks. Of names that the user chooses, those of tasks
+    are known.
+    """
+    tasks = document.data.get("tasks")
+    names = {"default", *(tasks if isinstance(tasks, dict) else ())}
+    if any(
+        len(known) == len(key)
+        and all(k == part or (k == "<name>" and part in names) for k, part in zip(known, key, strict=True))
+        for known in (text.split(".") for text in SchemaReader.of(ExperimentSpec).known_paths())
+    ):
+        return
+    near = nearest(str(path[-1]), [str(known) for known in container])
+    raise ConfigError(f"-s {override}: {dotted(key)} is not in {document.name}, so it cannot be removed"
+                      + (f". Did you mean {dotted((*path[:-1], near))}?" if near else ""))  # fmt: skip
 
 
 def _override_value(text: str, document: Document, place: Place) -> Any:

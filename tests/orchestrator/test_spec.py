@@ -106,6 +106,41 @@ def test_null_removes() -> None:
     assert list(spec.search.space) == ["training.epochs"]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "search.stop_early",
+        "search.stop_early.on",
+        "model.weights",
+        "model.heads.left.hidden",
+        "model.heads.default",
+        "training.ema",
+        "training.optimizer.momentum",
+        "data.split.group",
+        "tasks.left.class_weights",
+        "seed",
+    ],
+)
+@pytest.mark.parametrize("text", [SMALL, SMALL + "search: {}\nmodel: {}\ntraining: {}\n"])
+def test_null_for_a_key_that_is_not_set_does_nothing(key: str, text: str) -> None:
+    assert parse_spec(text, overrides=[f"{key}=null"]).resolved() == parse_spec(text).resolved()
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("serach.stop_early", "serach.stop_early is not in"),
+        ("search.stop_erly", "search.stop_erly is not in"),
+        ("tasks.lft", "Did you mean tasks.left"),
+        ("tasks.lft.metric", "Did you mean tasks.left"),
+        ("search.space.training.epochs", "is not in"),
+    ],
+)
+def test_null_for_a_key_that_cannot_be_is_an_error(key: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_spec(SMALL, overrides=[f"{key}=null"])
+
+
 def test_an_override_of_a_list_item_and_of_a_mapping() -> None:
     text = SMALL + "search: {objectives: [left.accuracy, right.accuracy]}\n"
     spec = parse_spec(
