@@ -19,6 +19,8 @@ from trainables.config.model import ModelConfig
 
 MOST_BACKBONES = 12
 """Searched backbones that are tried; a large one takes a second."""
+MOST_LINES = 20
+"""Images of one kind that are printed; `--json` has them all."""
 Severity = Literal["error", "warning", "note"]
 Part = Literal["config", "data", "model"]
 
@@ -67,6 +69,8 @@ class CheckReport:
         tasks: by name; empty likewise.
         image_shape: (channels, height, width), if known.
         parameters: of the model as the file describes it, if it could be built.
+        unreadable: (place, reason) of every image that cannot be read.
+        duplicates: of every picture that is in several splits, its places by split.
         searched: config keys that are searched.
         seconds: that the check took.
     """
@@ -78,6 +82,8 @@ class CheckReport:
     tasks: dict[str, TaskCounts] = field(default_factory=dict)
     image_shape: tuple[int, int, int] | None = None
     parameters: int | None = None
+    unreadable: tuple[tuple[str, str], ...] = ()
+    duplicates: tuple[dict[str, tuple[str, ...]], ...] = ()
     searched: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -185,7 +191,13 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
         problems += found or _searched_models(spec, data.image_shape, classes)
     examples = data.splits if any(data.splits.values()) else {}
     report = dataclasses.replace(
-        report, examples=examples, tasks=tasks, image_shape=data.image_shape, parameters=parameters
+        report,
+        examples=examples,
+        tasks=tasks,
+        image_shape=data.image_shape,
+        parameters=parameters,
+        unreadable=data.unreadable,
+        duplicates=tuple(found.places for found in data.duplicates),
     )
     return report, problems
 
@@ -313,7 +325,23 @@ def print_report(report: CheckReport, *, as_json: bool = False) -> None:
         message = problem.message.rstrip()
         gap = "\n" if "\n" in message else " "
         console.print(f"{where}{about}{message}{gap}{problem.hint}".rstrip(), markup=False)
+    for line in _images(report):
+        console.print(line, markup=False)
     console.print(_summary(report), markup=False)
+
+
+def _images(report: CheckReport) -> Iterable[str]:
+    """The images that are unreadable or in several splits, one per line, as far as they fit a screen."""
+    duplicates = ["; ".join(f"{split}: {', '.join(places)}" for split, places in found.items())
+                  for found in report.duplicates]  # fmt: skip
+    said = any(problem.key == "data.unreadable" for problem in report.errors)  # the error names some
+    unreadable = [] if said else [f"{place}: {reason}" for place, reason in report.unreadable]
+    for title, lines in (("cannot be read", unreadable), ("the same picture", duplicates)):
+        if lines:
+            yield f"{title}:"
+            yield from (f"  {line}" for line in lines[:MOST_LINES])
+        if len(lines) > MOST_LINES:
+            yield f"  … and {len(lines) - MOST_LINES} more"
 
 
 def _table(report: CheckReport) -> Any:

@@ -93,6 +93,32 @@ def test_one_picture_in_two_splits_is_a_warning(table: Path) -> None:
     assert all(problem.place.startswith(f"{table}:2:") for problem in warnings if problem.key == "data.split")
 
 
+def test_every_unreadable_image_and_every_duplicate_is_named(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (table.parent / "labels.csv").open("a") as stream:
+        stream.writelines(f"broken{number}.png,dark,a,train\n" for number in range(23))
+    for number in range(23):
+        (table.parent / f"images/broken{number}.png").write_bytes(b"no image")
+    report = check_experiment(table, ["data.unreadable=drop"])
+    assert report.exit_code == 0
+    assert ["broken" in place and reason != "" for place, reason in report.unreadable] == [True] * 23
+    ((train, test),) = [(found["train"], found["test"]) for found in report.duplicates]
+    assert ["0.png" in train[0], "23.png" in test[0]] == [True, True]
+
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    begin = lines.index("cannot be read:")
+    assert lines[begin + 1 : begin + 21] == [f"  {place}: {why}" for place, why in report.unreadable[:20]]
+    assert lines[begin + 21] == "  … and 3 more"
+    assert lines[begin + 22 : begin + 24] == ["the same picture:", f"  train: {train[0]}; test: {test[0]}"]
+
+    print_report(report, as_json=True)
+    event = json.loads(capsys.readouterr().out)
+    assert len(event["unreadable"]) == 23
+    assert event["duplicates"] == [{"train": [*train], "test": [*test]}]
+
+
 def test_all_data_errors_come_at_once_with_their_place(table: Path) -> None:
     table.write_text(
         table.read_text().replace("label: shade", "label: shadow").replace("label: half", "label: hlaf")
