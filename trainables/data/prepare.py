@@ -21,7 +21,7 @@ from trainables.data.sources import read_source
 from trainables.data.splits import assign_split
 from trainables.errors import DataError
 
-VERSION = "1"
+VERSION = "2"
 """Of readers, splits and labels; raised when what they make of the same files changes."""
 
 

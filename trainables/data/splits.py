@@ -71,32 +71,47 @@ def _draw(
     seed: int,
 ) -> NDArray[np.int8]:
     """Parts of the chosen rows. Rows that show the same image stay together, as do those of one group."""
-    names = [rows.ids[row] for row in chosen.tolist()]
-    if rows.origins:
-        names = [rows.origins[row] for row in chosen.tolist()]
+    names = [(rows.origins or rows.ids)[row] for row in chosen.tolist()]
     if group is not None:
         grouping = rows.column(group, "data.split.group").take(chosen)
-        # An empty cell says nothing of a group: such a row stands alone.
-        names = [
+        # An empty cell says nothing of a group.
+        groups = [
             f"{group}\0{grouping.values[code]}" if code >= 0 else name
             for name, code in zip(names, grouping.codes.tolist(), strict=True)
         ]
+        names = _connected(groups, names)
     labels = _label_numbers(tasks, columns, chosen)
     members: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         members.setdefault(name, []).append(row)
-    groups = []
+    units = []
     for name, found in members.items():
         counts: dict[int, int] = {}
         for row in found:
             for label in labels[row]:
                 counts[label] = counts.get(label, 0) + 1
-        groups.append(Group(name, len(found), counts))
-    parts = stratify(groups, fractions, seed)
+        units.append(Group(name, len(found), counts))
+    parts = stratify(units, fractions, seed)
     split = np.empty(len(chosen), dtype=np.int8)
     for found, part in zip(members.values(), parts.tolist(), strict=True):
         split[found] = part
     return split
+
+
+def _connected(groups: list[str], images: list[str]) -> list[str]:
+    """For each row the smallest group that it is tied to, by sharing a group or an image, however indirectly."""
+    parents = {group: group for group in groups}
+
+    def top(group: str) -> str:
+        while parents[group] != group:
+            parents[group] = group = parents[parents[group]]
+        return group
+
+    first: dict[str, str] = {}
+    for group, image in zip(groups, images, strict=True):
+        one, other = top(group), top(first.setdefault(image, group))
+        parents[max(one, other)] = min(one, other)
+    return [top(group) for group in groups]
 
 
 def _label_numbers(

@@ -42,7 +42,7 @@ def stratify(groups: Sequence[Group], fractions: Sequence[float], seed: int) -> 
     Args:
         groups: with distinct names; label numbers start at 0, and of equally rare ones the lower goes first.
         fractions: of each part; sum 1.
-        seed: of the hash.
+        seed: of the hash; any integer, of which the lower 64 bits count.
 
     Returns:
         (G,) part of each group.
@@ -124,4 +124,4 @@ class _Deal:
 
 
 def _rank(name: str, seed: int) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=16, salt=seed.to_bytes(8, "little")).digest()
+    return hashlib.blake2b(name.encode(), digest_size=16, salt=(seed % 2**64).to_bytes(8, "little")).digest()

@@ -12,6 +12,7 @@ from trainables.config.data import DataConfig
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import PreparedData, load_prepared
+from trainables.data.splits import _connected
 from trainables.errors import DataError
 
 
@@ -99,6 +100,33 @@ def test_rows_of_one_image_stay_together(tmp_path: Path) -> None:
     data = prepare_data(config(tmp_path, source="twice.csv"), COLOR, seed=0, base=tmp_path)
     split = split_of(data)
     assert all(split[f"images/{n:04d}.png"] == split[f"images/{n:04d}.png#2"] for n in range(30))
+
+
+def test_neither_an_image_nor_a_group_is_in_two_splits(tmp_path: Path) -> None:
+    """Each image is in two rows of different groups, and each group has an image in common with the next."""
+    table(tmp_path)
+    rows = [(image, image // 4 + extra * (image % 4 == 0)) for image in range(60) for extra in (0, 20)]
+    write_csv(
+        tmp_path / "tied.csv",
+        {
+            "path": [f"images/{image:04d}.png" for image, _ in rows],
+            "group": ["" if image == 59 else f"g{group}" for image, group in rows],
+            "color": [str(n % 2) for n in range(120)],
+        },
+    )
+    data = config(tmp_path, source="tied.csv", split={"group": "group"})
+    split = split_of(prepare_data(data, COLOR, seed=0, base=tmp_path))
+    assert set(split.values()) == {"train", "val", "test"}
+    homes: dict[str, set[str]] = {}
+    for row, home in split.items():
+        homes.setdefault(row.split("#")[0], set()).add(home)
+    assert all(len(found) == 1 for found in homes.values())
+
+
+def test_ties_reach_through_groups_and_images() -> None:
+    groups = ["d", "c", "c", "b", "e", "a"]
+    images = ["1", "1", "2", "2", "3", "4"]
+    assert _connected(groups, images) == ["b", "b", "b", "b", "e", "a"]
 
 
 def test_split_column(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_seeds_differ() -> None:
     assert stratify(labels, FRACTIONS, 1).tolist() != stratify(labels, FRACTIONS, 2).tolist()
 
 
+@pytest.mark.parametrize("seed", [2**64, 2**64 + 7, -1])
+def test_any_integer_is_a_seed(seed: int) -> None:
+    labels = singles([[n % 3] for n in range(100)])
+    assert stratify(labels, FRACTIONS, seed).tolist() == stratify(labels, FRACTIONS, seed % 2**64).tolist()
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_one_label_each_is_spread_to_within_one_example(classes: int) -> None:
     labels = np.random.default_rng(0).integers(0, classes, 3000)
