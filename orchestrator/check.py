@@ -154,11 +154,7 @@ def _remarks(spec: ExperimentSpec, space: SearchSpace) -> Iterable[Problem]:
                 "search.trials",
             )
     stop = spec.search.stop_early
-    if (
-        stop is not None
-        and stop.min_epochs == spec.training.epochs
-        and "training.epochs" not in space.domains
-    ):
+    if stop is not None and stop.min_epochs == spec.most_epochs:
         yield Problem(
             "warning",
             "config",

@@ -173,11 +173,12 @@ class _Checks:
         if stop is None:
             return
         yield from self._metric(stop.on, ("search", "stop_early", "on"))
-        epochs = self.spec.training.epochs
-        if stop.min_epochs > epochs and "training.epochs" not in self.spec.search.space:
+        epochs = self.spec.most_epochs
+        if stop.min_epochs > epochs:
+            most = "at most " if "training.epochs" in self.spec.search.space else ""
             yield Finding(
                 ("search", "stop_early", "min_epochs"),
-                f"{stop.min_epochs} epochs are never reached: training.epochs is {epochs}",
+                f"{stop.min_epochs} epochs are never reached: training.epochs is {most}{epochs}",
             )
 
     def _compute(self) -> Iterator[Finding]:

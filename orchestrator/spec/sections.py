@@ -83,6 +83,18 @@ class ExperimentSpec(TrialConfig):
         """What is traded off: `search.objectives`, else every task's metric."""
         return self.search.objectives or tuple(f"{name}.{task.metric}" for name, task in self.tasks.items())
 
+    @property
+    def most_epochs(self) -> int:
+        """The largest number of epochs that a trial can have."""
+        domain = self.search.space.get("training.epochs") if isinstance(self.search.space, Mapping) else None
+        if domain is None:
+            return self.training.epochs
+        values = getattr(domain, "values", None) or getattr(domain, "bounds", ())
+        possible = [int(value) for value in values if isinstance(value, int | float)]
+        if domain.when or not possible:  # where it is not active, the file's value holds
+            possible.append(self.training.epochs)
+        return max(possible)
+
     def trial_config(self) -> TrialConfig:
         """The trial that the file describes, before anything is searched."""
         return self.trial_config_with({})
@@ -99,20 +111,22 @@ class ExperimentSpec(TrialConfig):
         """What `trial_config_with` validates, as nested plain values."""
         if self._written is None:
             self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
-        return self._weights_from_folder(nest(values, onto=self._written))
+        trial = nest(values, onto=self._written)
+        self._weights_from_folder(trial)
+        _without_layers_of_linear_heads(trial)
+        return trial
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its effective value, as JSON has it."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def _weights_from_folder(self, trial: dict[str, Any]) -> dict[str, Any]:
-        """`trial` with `model.weights` absolute: who trains it may work in another folder."""
+    def _weights_from_folder(self, trial: dict[str, Any]) -> None:
+        """Make `model.weights` of `trial` absolute: who trains it may work in another folder."""
         model = trial.get("model")
         if isinstance(model, dict):
             weights = model.get("weights")
             if isinstance(weights, str) and weights and weights != "default":
                 model["weights"] = str(self.folder.absolute() / weights)
-        return trial
 
     def _measuring_what_is_compared(self, written: dict[str, Any]) -> dict[str, Any]:
         """`written`, with what objectives, early stopping and selection name among the tasks' metrics."""
@@ -129,6 +143,15 @@ class ExperimentSpec(TrialConfig):
             if metric not in metrics:
                 metrics.append(metric)
         return written
+
+
+def _without_layers_of_linear_heads(trial: dict[str, Any]) -> None:
+    """Where a search makes a head linear, the file's hidden layers go, which it would not have."""
+    model = trial.get("model")
+    heads = model.get("heads") if isinstance(model, dict) else None
+    for head in heads.values() if isinstance(heads, dict) else ():
+        if isinstance(head, dict) and head.get("kind", "linear") == "linear":
+            head.pop("hidden", None)
 
 
 def _as_written(section: BaseModel, model: type[BaseModel]) -> dict[str, Any]:

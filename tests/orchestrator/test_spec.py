@@ -214,6 +214,34 @@ def test_relative_weights_start_from_the_folder_of_the_file(tmp_path: Path) -> N
     assert proposed.model.weights == str(tmp_path / "d.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("domain", "most"),
+    [
+        (None, 10),
+        ("{int: [2, 5]}", 5),
+        ("{log_int: [2, 40]}", 40),
+        ("{choice: [7, 3]}", 7),
+        ("{int: [2, 5], when: {model.backbone.name: lenet}}", 10),
+    ],
+)
+def test_min_epochs_must_be_within_reach_of_some_trial(domain: str | None, most: int) -> None:
+    space = f"training.epochs: {domain}, " if domain else ""
+    text = SMALL + "training: {epochs: 10}\nsearch:\n  stop_early: {min_epochs: %d}\n  space: {" + space
+    text += "model.backbone.name: {choice: [lenet, small_cnn]}}\n"
+    assert parse_spec(text % most).most_epochs == most
+    with pytest.raises(ConfigError, match=f"{most + 1} epochs are never reached: .* {most}"):
+        parse_spec(text % (most + 1))
+
+
+def test_a_head_that_a_search_makes_linear_has_no_hidden_layers() -> None:
+    text = SMALL + "model: {heads: {default: {kind: mlp, hidden: [128]}, left: {kind: mlp, hidden: [8]}}}\n"
+    spec = parse_spec(text + "search: {space: [head_architecture]}\n")
+    heads = spec.trial_config_with({"model.heads.default.kind": "linear"}).model.heads
+    assert [heads["default"].hidden, heads["left"].hidden] == [(), (8,)]
+    with pytest.raises(ConfigError, match=r"heads.left.hidden: a linear head has no hidden layers"):
+        parse_spec(text.replace("left: {kind: mlp", "left: {kind: linear"))
+
+
 def test_what_is_compared_is_measured() -> None:
     spec = parse_spec(
         SMALL + "training: {select: {metric: left.ece, mode: min}}\n"
