@@ -1,11 +1,12 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ class Commands(TyperGroup):
             _fail(f"{error.key}: {error.message}" if error.key else error.message, error.hint)
             raise typer.Exit(DATA) from None
         except KeyboardInterrupt:
-            _fail("interrupted; what was done is kept", "`equipoise show` lists it")
+            _fail("interrupted", "")
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -60,7 +61,10 @@ Overrides = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Machine-readable lines on stdout, and nothing else there.")
 ]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also show what Ray and MLflow print.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Also show what Ray prints (MLflow: tracking.log)."),
+]
 Trials = Annotated[
     int | None, typer.Option("-n", "--trials", min=1, metavar="N", help="Same as -s search.trials=N.")
 ]
@@ -95,7 +99,8 @@ def check(
     """Say everything that can be known without training: file, data, labels, splits, images."""
     from orchestrator.check import check_experiment, print_report
 
-    report = check_experiment(config, overrides or [], config_only=config_only)
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        report = check_experiment(config, overrides or [], config_only=config_only)
     print_report(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
@@ -196,32 +201,65 @@ def _run(
     """Load the file, conduct the run under a display, print its ending, and exit with its code."""
     from orchestrator.report.display import open_display
     from orchestrator.report.ending import exit_code, print_ending
+    from orchestrator.report.records import read_search
     from orchestrator.spec import load_spec
 
     spec = load_spec(config, overrides or [])
     if not verbose:
         _silence_libraries()
-    with open_display(as_json=as_json) as display:
-        record = conduct(spec, listeners=(display.on_event,))
+    begun: list[Path] = []
+
+    def follow(event: dict[str, Any]) -> None:
+        if event["event"] == "search_started":
+            begun.append(Path(event["directory"]))
+
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        try:
+            with open_display(as_json=as_json) as display:
+                record = conduct(spec, listeners=(follow, display.on_event), verbose=verbose)
+        except KeyboardInterrupt:
+            if not begun:
+                raise
+            record = read_search(begun[0])
     print_ending(record, as_json=as_json)
     raise typer.Exit(exit_code(record))
+
+
+@contextlib.contextmanager
+def _stdout_kept_for_results() -> Iterator[None]:
+    """Send whatever libraries and the user's own modules print to stderr instead."""
+    sys.stdout.flush()
+    results = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(results, 1)
+        os.close(results)
 
 
 def _silence_libraries() -> None:
     """Ray's and MLflow's own messages are for `--verbose`."""
     for name in ("ray", "mlflow", "optuna", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(
+        logging.CRITICAL
+    )  # failed trials are told by the display and the ending
 
 
 def main() -> None:
     """Run the command line."""
-    # A scheduler's SIGTERM ends a run as Ctrl-C does: what was done is kept and told.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A scheduler's SIGTERM and a closed terminal end a run as Ctrl-C does: what was done is kept and told.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)
+    sys.path.insert(0, str(Path.cwd()))  # for `model.backbone: my_pkg.nets:build`, as `python -m` would
     try:
         app()
-    except SystemExit as ending:
+    except SystemExit as exit_:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         # Everything is closed. To take Ray's and torch's modules apart would take another 0.6 s.
-        os._exit(ending.code if isinstance(ending.code, int) else 1)
+        os._exit(exit_.code if isinstance(exit_.code, int) else 1)

@@ -54,7 +54,7 @@ def _count_gpus() -> int:
 
 
 @contextlib.contextmanager
-def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
+def connected(where: RayAddress, node: NodeResources, *, verbose: bool = False) -> Iterator[None]:
     """Be connected to Ray: as this process is, or to the cluster at `where`, or to a private Ray.
 
     A private Ray offers `node`, and leaves nothing behind.
@@ -62,44 +62,54 @@ def connected(where: RayAddress, node: NodeResources) -> Iterator[None]:
     Raises:
         ClusterError: no cluster answers at the address, or Ray does not start.
     """
-    if where.is_connected:
-        from orchestrator.slots.reaper import SlotReaper
+    from orchestrator.slots.reaper import SlotReaper
 
-        with SlotReaper():
-            yield
-        return
+    with (
+        contextlib.nullcontext() if where.is_connected else _started(where, node, verbose=verbose),
+        SlotReaper(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterator[None]:
+    if (where.address or "").startswith("ray://"):
+        raise ClusterError(
+            f"RAY_ADDRESS={where.address}: a Ray Client cannot conduct a search",
+            "Use the address of the cluster itself (host:6379), or run there: ray job submit.",
+        )
     set_environment(where)
     import ray
-
-    from orchestrator.slots.reaper import SlotReaper
 
     # Short, because Unix sockets below it may have at most 107 characters.
     scratch = tempfile.mkdtemp(prefix="eqp-") if where.is_private else None
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    shown = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
     try:
         try:
             if where.is_private:
-                _leave_out_idle_services()
-                ray.init(
-                    address="local",
-                    num_cpus=int(node.cpus),
-                    num_gpus=int(node.gpus),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=scratch,
-                )
+                with _without_idle_services():
+                    ray.init(
+                        address="local",
+                        num_cpus=int(node.cpus),
+                        num_gpus=int(node.gpus),
+                        include_dashboard=False,
+                        _temp_dir=scratch,
+                        **shown,
+                    )
             else:
-                ray.init(address=where.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                ray.init(address=where.address, **shown)
+        except SystemExit:  # by Ray's handler of SIGTERM, which it puts in place of ours
+            raise KeyboardInterrupt from None
+        except Exception as error:  # Ray raises anything, bare exceptions among them
             place = f"the cluster at {where.address}" if where.address else "a local Ray"
             raise ClusterError(
                 f"cannot reach {place}: {_first_line(error)}", hint=_connection_hint(where)
             ) from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
-        with SlotReaper():
-            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)
+        yield
     finally:
         ray.shutdown()
         if scratch is not None:
@@ -127,12 +137,7 @@ def set_environment(where: RayAddress) -> None:
         return
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has none
     }.items():
         os.environ.setdefault(name, value)
     if where.is_private:
@@ -144,15 +149,23 @@ def set_environment(where: RayAddress) -> None:
         os.environ.setdefault("RAY_worker_niceness", "0")
 
 
-def _leave_out_idle_services() -> None:
+@contextlib.contextmanager
+def _without_idle_services() -> Iterator[None]:
     """Start no autoscaler, dashboard or log streamer with a private Ray: nothing asks them, and they cost a second.
 
     `ray.init` has no argument for it (`include_dashboard=False` starts a dashboard process all the same).
     """
     from ray._private.node import Node
 
-    for service in ("start_monitor", "start_api_server", "start_log_monitor"):
-        setattr(Node, service, lambda *arguments, **options: None)
+    services = ("start_monitor", "start_api_server", "start_log_monitor")
+    starts = {service: getattr(Node, service) for service in services}
+    try:
+        for service in services:
+            setattr(Node, service, lambda *arguments, **options: None)
+        yield
+    finally:
+        for service, start in starts.items():
+            setattr(Node, service, start)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,17 +8,20 @@ from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_en
 from orchestrator.datasets import Datasets
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
-from orchestrator.run_folder import Listener, RunStart, open_run
+from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
 from orchestrator.spec import ExperimentSpec
 from search_spaces.space import SearchSpace
 
 
-def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> SearchRecord:
+def run_search(
+    spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = (), verbose: bool = False
+) -> SearchRecord:
     """Run the search that `spec` describes, and return its trials.
 
     Args:
         spec: what `load_spec` returned.
         listeners: called with every event as it is journaled (see `orchestrator.journal`).
+        verbose: show what Ray and its workers print.
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
@@ -30,13 +33,18 @@ def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) ->
     trials = _planned_trials(spec)
     # What can never fit is an error before anything starts; a cluster must be asked first.
     plan = plan_slots(spec.compute, [machine], trials=trials) if where.is_private else None
-    datasets = Datasets(spec)
+    datasets = Datasets(spec, report=decoding_to(listeners))
     set_environment(where)
-    with contextlib.ExitStack() as afterwards, ThreadPoolExecutor(max_workers=2) as background:
+    with (
+        contextlib.ExitStack() as afterwards,
+        ThreadPoolExecutor(max_workers=2) as background,
+        contextlib.ExitStack() as first,
+    ):
+        first.callback(datasets.abandon)
         # Importing Ray Tune costs 1.5 s: now, while Ray's processes start, and not after.
         tuning = background.submit(import_module, "orchestrator.tuning.run")
-        data = background.submit(datasets.of, spec.trial_config())
-        with connected(where, machine):
+        data = background.submit(datasets.prepare_all)
+        with connected(where, machine, verbose=verbose):
             plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=trials)
             with open_run(
                 spec,
@@ -48,13 +56,15 @@ def run_search(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) ->
                 trials=trials,
                 afterwards=afterwards,
             ) as run:
-                tuning.result().run_trials(spec, plan, datasets, run)
+                tuning.result().run_trials(spec, plan, datasets, run, trials=trials, verbose=verbose)
     return read_search(run.directory)
 
 
 def _planned_trials(spec: ExperimentSpec) -> int:
-    """`search.trials`, or the size of a smaller grid."""
-    if spec.search.sampler != "grid":
-        return spec.search.trials
+    """`search.trials`, or fewer where there is less to try."""
     space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
-    return min(spec.search.trials, len(space.grid_points()))
+    if not space.domains:
+        return 1
+    if spec.search.sampler == "grid":
+        return min(spec.search.trials, len(space.grid_points()))
+    return spec.search.trials

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from orchestrator.errors import EquipoiseError
+
 FILE_NAME = "journal.jsonl"
 Event = dict[str, Any]
 
@@ -27,12 +29,25 @@ class Journal:
             self._file.truncate(whole)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event with the present time (seconds since 1970) and return it once it is on disk."""
+        """Write one event with the present time (seconds since 1970) and return it once it is on disk.
+
+        Raises:
+            EquipoiseError: the disk is full or gone.
+        """
         record: Event = {"event": event, "time": time.time(), **fields}
+        try:
+            self._write(record)
+        except OSError as error:
+            raise EquipoiseError(
+                f"cannot write {self._file.name}: {error.strerror}",
+                "Free some space; what was written before is kept.",
+            ) from error
+        return record
+
+    def _write(self, record: Event) -> None:
         self._file.write(json.dumps(record, separators=(",", ":"), allow_nan=True).encode() + b"\n")
         self._file.flush()
         os.fdatasync(self._file.fileno())
-        return record
 
     def close(self) -> None:
         """Close the file."""

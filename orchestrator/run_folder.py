@@ -1,24 +1,27 @@
 """A run's folder: its journal, its checkpoints, and the process that writes it to MLflow."""
 
 import contextlib
+import logging
+import math
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from orchestrator.errors import EquipoiseError, TrackingError
+from orchestrator.journal import Event, Journal
 from orchestrator.report.records import read_search
 from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.uri import resolve_tracking_uri, unreachable
-from orchestrator.journal import Event, Journal
+from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unreachable
 from trainables.data.prepared import PreparedData
 
 PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
@@ -26,6 +29,7 @@ PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
 
 
 Listener = Callable[[Event], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -43,6 +47,34 @@ class RunFolder:
             listener(record)
 
 
+def contained(listener: Listener) -> Listener:
+    """The same listener, which loses its place when it fails: a display that breaks must not end a search."""
+    works = True
+
+    def listen(event: Event) -> None:
+        nonlocal works
+        if not works:
+            return
+        try:
+            listener(event)
+        except (Exception, SystemExit):  # rich exits when nobody reads its output any more
+            works = False
+            _log.warning("a listener failed and is told nothing more", exc_info=True)
+
+    return listen
+
+
+def decoding_to(listeners: tuple[Listener, ...]) -> Callable[[int, int], None]:
+    """Tells listeners how far decoding has come. Such events are not journaled: there is no run yet."""
+    told = [contained(listener) for listener in listeners]
+
+    def report(done: int, total: int) -> None:
+        for listener in told:
+            listener({"event": "decoding", "time": time.time(), "done": done, "total": total})
+
+    return report
+
+
 @dataclass(frozen=True)
 class RunStart:
     """When a run was asked for, and where its results go."""
@@ -53,13 +85,17 @@ class RunStart:
 
     @classmethod
     def now(cls, spec: ExperimentSpec) -> Self:
-        """Take the time, and see that MLflow is there: a run survives a server that goes away, but not a typo.
+        """Take the time, and see that results can be kept: a run survives a server that goes away, but not a typo.
 
         Raises:
             TrackingError: the tracking store cannot be used as configured, or its server does not answer.
+            EquipoiseError: the folder of results cannot be written.
         """
         began = time.time()
+        _require_writable(Path(spec.tracking.storage).absolute(), "tracking.storage", EquipoiseError)
         uri = resolve_tracking_uri(spec.tracking)
+        if (database := database_path(uri)) is not None:
+            _require_writable(database.parent, "tracking.mlflow", TrackingError)
         if (reason := unreachable(uri)) is not None:
             raise TrackingError(
                 f"no MLflow server answers at {uri}: {reason}",
@@ -100,7 +136,7 @@ def open_run(
     name = spec.name if kind == "search" else f"{spec.name}-train"
     directory = _next_folder(Path(spec.tracking.storage).absolute(), name)
     with Journal(directory) as journal:
-        run = RunFolder(directory, journal, list(listeners))
+        run = RunFolder(directory, journal, [contained(listener) for listener in listeners])
         run.record(
             "search_started",
             kind=kind,
@@ -115,7 +151,7 @@ def open_run(
             trials=trials,
             slots=asdict(plan),
             tracking_uri=start.tracking_uri,
-            versions={package: version(package) for package in PACKAGES},
+            versions=_versions(),
             git=_git_commit(),
             began=start.time,
         )
@@ -128,7 +164,22 @@ def open_run(
             status = "interrupted"
             raise
         finally:
-            run.record("search_ended", status=status, seconds=time.time() - start.time, **_outcome(directory))
+            with contextlib.suppress(EquipoiseError):  # a full disk: what ended the run says so already
+                run.record(
+                    "search_ended", status=status, seconds=time.time() - start.time, **_outcome(directory)
+                )
+
+
+def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> None:
+    """Refuse a folder that cannot be written, or made, before anything is started."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise kind(
+            f"{key}: {folder} cannot be written",
+            f"Set {key} to a place you may write to, or change its rights.",
+        )
 
 
 def _outcome(directory: Path) -> dict[str, Any]:
@@ -136,7 +187,7 @@ def _outcome(directory: Path) -> dict[str, Any]:
     record = read_search(directory)
     return {
         "pareto": [trial.trial for trial in record.front],
-        "hypervolume": record.hypervolume(),
+        "hypervolume": None if math.isnan(volume := record.hypervolume()) else volume,
         "reference": record.reference,
     }
 
@@ -146,6 +197,7 @@ def describe_data(data: PreparedData) -> dict[str, Any]:
     return {
         "digest": data.digest,
         "image": list(data.images.shape[1:]),
+        "dropped": data.dropped,
         "splits": {split: len(rows) for split, rows in data.splits.items()},
         "classes": {task: list(names) for task, names in data.classes.items()},
         "labels": {
@@ -170,6 +222,14 @@ def _next_folder(storage: Path, name: str) -> Path:
             hint="set tracking.storage to a folder you may write to",
         ) from error
     raise EquipoiseError(f"{storage} is full of runs called {name}", hint="choose another name")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # run from a clone that is not installed
+            versions[package] = version(package)
+    return versions
 
 
 def _git_commit() -> str | None:

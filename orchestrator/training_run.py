@@ -9,7 +9,7 @@ from orchestrator.datasets import Datasets
 from orchestrator.errors import RunFailed
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
-from orchestrator.run_folder import Listener, RunFolder, RunStart, open_run
+from orchestrator.run_folder import Listener, RunFolder, RunStart, decoding_to, open_run
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
@@ -19,10 +19,12 @@ from orchestrator.trial_log import TrialLog
 TRIAL = "t000"
 
 
-def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> SearchRecord:
+def train(
+    spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = (), verbose: bool = False
+) -> SearchRecord:
     """Train what `spec` describes on the whole machine or cluster; its one trial is the result's only one.
 
-    In this process when one worker is enough, else in a Ray Train worker group.
+    In this process when one worker of this machine is enough, else in a Ray Train worker group.
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
@@ -34,9 +36,9 @@ def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> Sear
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
         plan = plan_training(spec.compute, [machine]) if where.is_private else None
         if plan is None or plan.workers > 1:
-            stack.enter_context(connected(where, machine))
+            stack.enter_context(connected(where, machine, verbose=verbose))
         plan = plan or plan_training(spec.compute, nodes_of_cluster())
-        datasets = Datasets(spec)
+        datasets = Datasets(spec, report=decoding_to(listeners))
         data = datasets.of(spec.trial_config())
         run = stack.enter_context(
             open_run(
@@ -50,7 +52,8 @@ def train(spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = ()) -> Sear
                 afterwards=afterwards,
             )
         )
-        _train_in(run, spec, SlotRequest(**plan.slot), datasets)
+        in_process = where.is_private and plan.workers == 1
+        _train_in(run, spec, SlotRequest(**plan.slot, in_process=in_process), datasets)
     return read_search(run.directory)
 
 

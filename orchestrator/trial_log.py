@@ -36,8 +36,12 @@ class TrialLog:
         if trial in self._trials:
             self._record("trial_restarted", trial=trial)
             return
-        self._trials[trial] = _Progress()
         self._record("trial_started", trial=trial, number=number, config=values, resolved=resolved)
+        self._trials[trial] = _Progress()
+
+    def has_begun(self, trial: str) -> bool:
+        """Whether the trial was recorded as begun."""
+        return trial in self._trials
 
     def epoch(self, trial: str, report: Mapping[str, Any], start_seconds: float) -> None:
         """One epoch has ended: its `EpochReport` as a dict, and what the trial took to reach its first step."""
@@ -57,7 +61,6 @@ class TrialLog:
         progress = self._trials[trial]
         if progress.status is not None:
             return
-        progress.status = status
         self._record(
             "trial_ended",
             trial=trial,
@@ -70,6 +73,7 @@ class TrialLog:
             train_seconds=progress.train_seconds,
             start_seconds=progress.start_seconds,
         )
+        progress.status = status
 
     def __enter__(self) -> Self:
         return self

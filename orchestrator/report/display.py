@@ -11,11 +11,12 @@ from typing import Protocol, Self
 
 from rich.console import Console
 
+from orchestrator.journal import Event
 from orchestrator.report import formats
+from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog
-from orchestrator.journal import Event
 
 EPOCH_LINE_SECONDS = 10.0
 """An epoch of a search gets a line only if its trial had none for so long: a log is to be read."""
@@ -62,9 +63,13 @@ class EventLines(AbstractContextManager["EventLines", None]):
         self._log = SearchLog(Path())
         self._ended = 0
         self._epoch_shown: dict[str, float] = {}
+        self._decoding = Decoding(console)
 
     def on_event(self, event: Event) -> None:
         """Print one event."""
+        if event["event"] == "decoding":
+            self._decoding.show(event)
+            return
         self._log.feed(event)
         match event["event"]:
             case "search_started":

@@ -1,6 +1,7 @@
 """The last words of a run: what was found, what failed, where it is kept and what to do next."""
 
 import json
+import math
 import re
 import sys
 from typing import Any
@@ -93,7 +94,9 @@ def _search(record: SearchRecord) -> list[RenderableType]:
     reference = ", ".join(
         f"{name} {formats.value(point)}" for name, point in record.reference.items() if point
     )
-    size = f"Pareto set: {formats.count(len(record.front), 'trial')}, hypervolume {record.hypervolume():.4f}"
+    volume = record.hypervolume()
+    shown = "not computed for so many objectives" if math.isnan(volume) else f"{volume:.4f}"
+    size = f"Pareto set: {formats.count(len(record.front), 'trial')}, hypervolume {shown}"
     return [*lines, table, Text(f"{size} (reference {reference or 0})")]
 
 

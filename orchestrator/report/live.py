@@ -12,12 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.journal import Event
 from orchestrator.report import formats
+from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
 from orchestrator.report.plan import plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord
 from orchestrator.report.tables import is_unicode, trials_table
-from orchestrator.journal import Event
 
 REFRESHES_PER_SECOND = 2
 MOST_RUNNING, MOST_TRADE_OFFS = 8, 8
@@ -34,6 +35,7 @@ class LiveSearch:
         self._record: SearchRecord | None = None
         self._clock = 0.0
         self._started_at: dict[str, float] = {}
+        self._decoding = Decoding(console)
         self._live = Live(
             console=console,
             get_renderable=self._render,
@@ -53,6 +55,9 @@ class LiveSearch:
 
     def on_event(self, event: Event) -> None:
         """Take in one event; what is worth keeping is printed above the display."""
+        if event["event"] == "decoding":
+            self._decoding.show(event)
+            return
         with self._lock:
             self._log.feed(event)
             self._record = None

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Direction = Literal["max", "min"]
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+MOST_OBJECTIVES = 6
+"""Beyond, the exact hypervolume of some dozen trials takes seconds to hours."""
 _MINIMISED = frozenset({"loss", "ece"})
 
 
@@ -71,7 +73,7 @@ def reference_point(values: Values, objectives: Sequence[str]) -> dict[str, floa
 
 
 def hypervolume(values: Values, directions: Sequence[Direction], reference: Sequence[float]) -> float:
-    """Volume of what the rows dominate, up to the reference point; exact for any number of objectives.
+    """Volume of what the rows dominate, up to the reference point: exact, and NaN beyond `MOST_OBJECTIVES`.
 
     Args:
         values: (N, M). Rows with NaN or beyond the reference on any objective cover nothing.
@@ -85,6 +87,8 @@ def hypervolume(values: Values, directions: Sequence[Direction], reference: Sequ
         return 0.0
     if inside.shape[1] <= 2:
         return _area(inside, worst_M)
+    if inside.shape[1] > MOST_OBJECTIVES:
+        return float("nan")
     from optuna._hypervolume import compute_hypervolume  # costs 0.25 s, which most searches do not need
 
     return float(compute_hypervolume(inside, worst_M))

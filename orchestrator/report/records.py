@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import ConfigError
+from orchestrator.journal import FILE_NAME, Event, read_journal
 from orchestrator.report import pareto
 from orchestrator.tracking.state import read_state
-from orchestrator.journal import FILE_NAME, Event, read_journal
 
 if TYPE_CHECKING:
     import pandas

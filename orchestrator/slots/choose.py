@@ -14,11 +14,14 @@ class SlotRequest:
     """Cores per worker, which are also its torch threads."""
     gpus: float = 0
     """GPUs per worker."""
+    in_process: bool | None = None
+    """Whether to train in the process that opens the slot. Default: if there is one worker."""
 
 
 def open_slot(request: SlotRequest) -> TrialSlot:
     """A slot in this process for one worker, a warm Ray Train worker group for several."""
-    if request.workers == 1:
+    in_process = request.workers == 1 if request.in_process is None else request.in_process
+    if in_process:
         from orchestrator.slots.in_process import InProcessSlot
 
         return InProcessSlot(cpus=request.cpus, gpus=request.gpus)

@@ -81,7 +81,11 @@ def explain_failure(error: Exception, assignment: Assignment) -> str:
     """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in the trial's folder."""
     if isinstance(error, DataError | ModelError | TrainingError | WorkerLost):
         return str(error)
-    assignment.directory.mkdir(parents=True, exist_ok=True)
+    reason = f"{type(error).__name__}: {error}"
     path = assignment.directory / "error.txt"
-    path.write_text("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error} (traceback in {path})"
+    try:
+        assignment.directory.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        return reason
+    return f"{reason} (traceback in {path})"

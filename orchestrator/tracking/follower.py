@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from orchestrator.journal import FILE_NAME, follow_journal
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
-from orchestrator.journal import FILE_NAME, follow_journal
 
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.1

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.tracking.state import TrackingState, read_state
 from orchestrator.journal import FILE_NAME
+from orchestrator.tracking.state import TrackingState, read_state
 
 LOG_NAME = "tracking.log"
 _POLL_SECONDS = 0.05
@@ -68,8 +68,9 @@ class WriterProcess:
         What is left in the journal is not lost: the writer keeps trying for ten minutes after our end, and
         `python -m orchestrator.tracking.writer DIRECTORY` finishes at any time.
         """
-        if self._wait(timeout, outage_timeout):
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        # Who presses Ctrl-C here does not want to wait; the search itself is over.
+        with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+            if self._wait(timeout, outage_timeout):
                 self._process.wait(5.0)
         return self.status()
 
@@ -81,7 +82,9 @@ class WriterProcess:
                 return True
             if time.monotonic() - began >= (timeout if status.error is None else outage_timeout):
                 return False
-            if not status.running and self._restarts < _RESTARTS:
+            if not status.running:
+                if self._restarts == _RESTARTS:
+                    return False
                 self._restarts += 1
                 self._process = self._start()
             time.sleep(_POLL_SECONDS)

@@ -13,9 +13,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from orchestrator.journal import Event
 from orchestrator.report.records import SearchLog, SearchRecord, flat
 from orchestrator.tracking import scheme
-from orchestrator.journal import Event
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""

@@ -1,11 +1,32 @@
 """Tells the trial log what Ray Tune says of its trials."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
 
 from orchestrator.trial_log import TrialLog
+
+Callback = Callable[..., None]
+
+
+class RecordingFailed(BaseException):
+    """What happens cannot be recorded, so nothing more may happen. Its cause says why.
+
+    No `Exception`, because Tune takes those from callbacks for failures of the trial and runs it again.
+    """
+
+
+def _recording(callback: Callback) -> Callback:
+    @functools.wraps(callback)
+    def call(*arguments: Any, **options: Any) -> None:
+        try:
+            callback(*arguments, **options)
+        except Exception as error:
+            raise RecordingFailed from error
+
+    return call
 
 
 class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
@@ -16,11 +37,13 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         self._reasons = reasons
         self._last: dict[str, dict[str, Any]] = {}
 
+    @_recording
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has begun the trial, or begins it again."""
         config = trial.config
         self._log.begin(config["trial"], config["number"], config["values"], config["config"])
 
+    @_recording
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -30,6 +53,7 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         if "report" in result:
             self._log.epoch(name, result["report"], result["start_seconds"])
 
+    @_recording
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial has ended by itself, or the scheduler has stopped it."""
         name = trial.config["trial"]
@@ -41,12 +65,13 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         else:
             self._log.end(name, "pruned", self._reasons.get(name, ""))
 
+    @_recording
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process has died more often than is tolerated, or could not be started."""
-        config = trial.config
-        if config["trial"] not in self._last:
+        name = trial.config["trial"]
+        if not self._log.has_begun(name):
             self.on_trial_start(iteration, trials, trial)
-        self._log.end(config["trial"], "failed", _last_line(trial.get_error()))
+        self._log.end(name, "failed", _last_line(trial.get_error()))
 
 
 def _last_line(error: BaseException | None) -> str:

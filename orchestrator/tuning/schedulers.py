@@ -16,6 +16,8 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.reasons: dict[str, str] = {}
         """Why trials were stopped, by trial."""
+        self.controller: Any = None
+        """Tune's, once it has asked for the first trial."""
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Learn from an event of the journal of an interrupted search. Here, nothing depends on it."""
@@ -28,6 +30,7 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
         that is starting: with trials shorter than the start of a process, the second slot never comes up.
         (Trials are also to be made while one is pending: TUNE_MAX_PENDING_TRIALS_PG = slots.)
         """
+        self.controller = tune_controller
 
 
 class AshaScheduler(QueueScheduler):

@@ -1,5 +1,6 @@
 """The class that Ray Tune runs: a warm slot in which one trial follows another."""
 
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,9 @@ from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
 from trainables.config.trial import TrialConfig
+
+# Read when a slot's actor is made, on any cluster: trials run where the user is, not in Tune's scratch folder.
+os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
@@ -36,17 +40,21 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._assignment = Assignment(
-            trial=config["trial"],
-            config=TrialConfig.model_validate(config["config"]),
-            data=Path(config["data"]),
-            directory=Path(config["directory"]),
-        )
+        self._problem: str | None = config.get("problem")
+        if self._problem is None:
+            self._assignment = Assignment(
+                trial=config["trial"],
+                config=TrialConfig.model_validate(config["config"]),
+                data=Path(config["data"]),
+                directory=Path(config["directory"]),
+            )
         self._start_seconds: float | None = None
         self._run: TrialRun | None = None
 
     def step(self) -> dict[str, Any]:
         """Train one epoch. The result holds the `EpochReport` and, flat, the metrics that schedulers look at."""
+        if self._problem is not None:
+            return {"failure": self._problem, "epoch": 0, "done": True}
         try:
             if self._run is None:
                 self._run = TrialRun(self._slot, self._assignment)
