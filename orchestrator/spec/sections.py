@@ -19,7 +19,8 @@ class PerWorker(Section):
     """What one data-parallel worker gets."""
 
     cpu: Count = 1
-    """Cores, which are also its torch threads."""
+    """Cores, which are also its torch threads. `train` with `workers: auto` on a machine without GPU uses all
+    its cores instead."""
     gpu: Literal["auto"] | NonNegative = "auto"
     """GPUs, fractions allowed. auto: 1 where the cluster has GPUs, else 0."""
 
@@ -28,7 +29,8 @@ class ComputeConfig(Section):
     """Where trials run."""
 
     workers: Literal["auto"] | Count = "auto"
-    """Data-parallel workers per trial. auto: 1 in a search."""
+    """Data-parallel workers per trial. auto: 1 in a search; in `train` one per GPU of the cluster, or without
+    GPUs one with all cores of the machine."""
     slots: Literal["auto"] | Count = "auto"
     """Trials at the same time. auto: as many as fit."""
     per_worker: PerWorker = PerWorker()
@@ -89,7 +91,7 @@ class ExperimentSpec(TrialConfig):
         domain = self.search.space.get("training.epochs") if isinstance(self.search.space, Mapping) else None
         if domain is None:
             return self.training.epochs
-        values = getattr(domain, "values", None) or getattr(domain, "bounds", ())
+        values: Any = getattr(domain, "values", getattr(domain, "bounds", ()))
         possible = [int(value) for value in values if isinstance(value, int | float)]
         if domain.when or not possible:  # where it is not active, the file's value holds
             possible.append(self.training.epochs)

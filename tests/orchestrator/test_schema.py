@@ -29,6 +29,12 @@ def test_the_page_has_every_key() -> None:
         assert last == "<name>" or f"`{last}`" in page, path
 
 
+def test_what_a_split_column_is_stands_beside_it() -> None:
+    """A docstring below the wrong field is a meaning in the wrong row."""
+    rows = PAGE.read_text("utf-8").partition("### `data.split: column`")[2].partition("###")[0].splitlines()
+    assert [row.rpartition(" | ")[2].split()[0] for row in rows if row.startswith("| `")] == ["Of", "Column"]
+
+
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
 def test_what_the_page_shows_loads(block: str) -> None:
     whole = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]

@@ -33,9 +33,9 @@ class SplitColumn(Section):
     """Split named by a column with the values train, val and (optionally) test."""
 
     column: Text
+    """Of the table: its cells say train, val or test."""
     group: Text | None = None
     """Column whose equal values should not be in two splits: `check` warns where they are."""
-    """Of the table."""
 
 
 class Augmentation(Section):
