@@ -292,7 +292,8 @@ def _write(
     """The text of the experiment file."""
     lines = [
         f"# From {rows.name}, {len(rows):,} images, by `equipoise init`. Everything is a guess: change it.",
-        "# `equipoise check` says what it makes of your data; docs/experiment-files.md explains every key.",
+        "# `equipoise check` says what it makes of your data; `equipoise schema` has every key with its meaning,",
+        "# and so has docs/experiment-files.md of the source.",
         "",
         f"name: {_name(source.name)}",
         "seed: 0",

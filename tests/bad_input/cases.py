@@ -361,4 +361,23 @@ DATA_CASES = (
     Case("not a Parquet table", "labels.csv", "fake.parquet", ("not a Parquet table",), DATA),
     Case("a cache that is a file", "root: images", "root: images\n  cache: labels.csv", ("cache",), DATA),
     Case("images of several sizes", "  image_size: 8\n", "", ("image_size",), DATA),
+    # The model is the file's, not the data's
+    Case(
+        "no such weights",
+        "  heads:",
+        "  weights: net.safetensors\n  heads:",
+        ("model.weights", "net.safetensors"),
+    ),
+    Case(
+        "a backbone that cannot be imported",
+        "{name: small_cnn, width: 8}",
+        "nowhere.nets:build",
+        ("model.backbone", "nowhere"),
+    ),
+    Case(
+        "a function that the module does not have",
+        "{name: small_cnn, width: 8}",
+        "json:build",
+        ("model.backbone", "build"),
+    ),
 )

@@ -88,6 +88,7 @@ def test_a_table_of_every_kind_of_column() -> None:
     assert {"", "-1", "?"} <= set(spec.data.missing)
     text = Path("experiment.yaml").read_text()
     assert "group: product_id" in text
+    assert "`equipoise schema`" in text
     for name in ("price", "note", "made_in"):
         assert f"# {name} is no task: " in text
 
