@@ -76,7 +76,7 @@ def run_trials(
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
-    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.training.epochs)
+    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
