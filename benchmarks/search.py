@@ -118,14 +118,19 @@ def main() -> None:
     for name, values in medians.items():
         print(f"median, {name}: {_text(values)}")
     ours = medians["equipoise"]
-    print(
-        f"\nequipoise: {ours['seconds']:.1f} s whole, limit start-up + 1.07 × training / slots = {ours['limit']:.1f} s"
-    )
-    for name, values in medians.items():
-        if name != "equipoise":
-            print(
-                f"trials per minute against {name}: {ours['trials_per_minute'] / values['trials_per_minute']:.2f} times"
-            )
+    print()
+    _judge("command typed to first step, s", ours["start_up"], at_most=7.0)
+    _judge("one trial's end to the next one's first step, s", ours["gap"], at_most=0.15)
+    _judge("whole search, s", ours["seconds"], at_most=ours["limit"])
+    for name, at_least in {"optuna_loop": 0.9, "tune_functions": 1.0, "ray_pattern": 8.0}.items():
+        if name in medians:
+            ratio = ours["trials_per_minute"] / medians[name]["trials_per_minute"]
+            _judge(f"trials per minute against {name}, times", ratio, at_least=at_least)
+
+
+def _judge(what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0) -> None:
+    limit = f"at least {at_least:g}" if at_least else f"at most {at_most:.3g}"
+    print(f"{'met   ' if at_least <= value <= at_most else 'MISSED'}  {what}: {value:.3g} ({limit})")
 
 
 def _run(command: list[str], folder: Path) -> str:
