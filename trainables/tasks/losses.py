@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
+from trainables.data.columns import canonical
 from trainables.data.prepared import TaskLabels
 from trainables.errors import TrainingError
 
@@ -67,20 +68,12 @@ class MulticlassLoss(TaskLoss):
         values = np.where(labels.present, labels.values, 0)
         return np.where(labels.present, self.weights[values], 0.0)
 
-    def _weights_like(self, logits: Tensor) -> Tensor | None:
-        if self.weights is None:
-            return None
-        key = (logits.dtype, logits.device)
-        if key not in self._tensors:
-            self._tensors[key] = torch.as_tensor(self.weights, dtype=logits.dtype, device=logits.device)
-        return self._tensors[key]
-
     def total(self, logits: Tensor, targets: Tensor, *, complete: bool = False) -> Tensor:
         """(B, K) logits, (B,) class indices."""
         return functional.cross_entropy(
             logits,
             targets,
-            weight=self._weights_like(logits),
+            weight=_like(logits, self.weights, self._tensors),
             ignore_index=ABSENT,
             reduction="sum",
             label_smoothing=self.smoothing,
@@ -98,6 +91,7 @@ class BinaryLoss(TaskLoss):
         super().__init__(1)
         self.smoothing = smoothing
         self.positive_weight = positive_weight
+        self._tensors: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def encode(self, labels: TaskLabels) -> Tensor:
         """(N,) float32: 0 or 1, and -1 where absent."""
@@ -111,7 +105,7 @@ class BinaryLoss(TaskLoss):
             wanted = wanted.clamp(min=0)
         if self.smoothing > 0:
             wanted = wanted * (1 - self.smoothing) + self.smoothing / 2
-        weight = None if self.positive_weight is None else logits.new_tensor(self.positive_weight)
+        weight = _like(logits, self.positive_weight, self._tensors)
         if complete:
             return functional.binary_cross_entropy_with_logits(
                 logits, wanted, pos_weight=weight, reduction="sum"
@@ -154,6 +148,20 @@ class MultilabelLoss(TaskLoss):
         return MultilabelLoss(self.outputs, 0.0)
 
 
+def _like(
+    logits: Tensor,
+    value: NDArray[np.float64] | float | None,
+    known: dict[tuple[torch.dtype, torch.device], Tensor],
+) -> Tensor | None:
+    """`value` as a tensor like `logits`, kept in `known`: sending it every step would wait for the device."""
+    if value is None:
+        return None
+    key = (logits.dtype, logits.device)
+    if key not in known:
+        known[key] = torch.as_tensor(value, dtype=logits.dtype, device=logits.device)
+    return known[key]
+
+
 def build_loss(
     task: str, config: TaskConfig, classes: Sequence[str], labels: TaskLabels, train_rows: NDArray[np.int64]
 ) -> TaskLoss:
@@ -187,6 +195,7 @@ def _class_weights(
         balanced: NDArray[np.float64] = inverse / inverse.mean()
         return balanced
     key = f"tasks.{task}.class_weights"
+    weights = {canonical(name): weight for name, weight in weights.items()}
     for name in weights:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, 1)

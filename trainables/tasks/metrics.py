@@ -25,9 +25,10 @@ def compute_metric(name: str, task: TaskConfig, logits: Tensor, targets: Tensor)
         targets: multiclass (M,) class indices, binary (M,) 0 or 1, multilabel (M, K) 0 or 1.
 
     f1, auroc and average_precision are unweighted means over classes or tags. A class that does not occur
-    (auroc: or that alone occurs) is left out of auroc and average_precision; with none left they are NaN.
+    (auroc: or that alone occurs) is left out of them; with none left they are NaN. So is everything when a
+    logit is not finite.
     """
-    if len(targets) == 0:
+    if len(targets) == 0 or not bool(torch.isfinite(logits).all()):
         return math.nan
     logits = logits.double()
     if name == "accuracy":
@@ -65,10 +66,15 @@ def _f1(task: TaskConfig, logits: Tensor, targets: Tensor) -> float:
 
     classes = logits.shape[1]
     if isinstance(task, MulticlassTask):
-        return float(multiclass_f1_score(logits.argmax(1), targets, num_classes=classes, average="macro"))
-    if isinstance(task, BinaryTask) or classes == 1:
-        return float(binary_f1_score((logits > 0).flatten().long(), targets.flatten()))
-    return float(multilabel_f1_score((logits > 0).long(), targets, num_labels=classes, average="macro"))
+        per_class = multiclass_f1_score(logits.argmax(1), targets, num_classes=classes, average="none")
+        occurs = torch.bincount(targets, minlength=classes) > 0
+    elif isinstance(task, BinaryTask) or classes == 1:
+        per_class = binary_f1_score((logits > 0).flatten().long(), targets.flatten())
+        occurs = targets.any()
+    else:
+        per_class = multilabel_f1_score((logits > 0).long(), targets, num_labels=classes, average="none")
+        occurs = targets.any(0)
+    return float(per_class[occurs].double().mean())  # NaN when nothing occurs
 
 
 def _ece(task: TaskConfig, logits: Tensor, targets: Tensor) -> float:
@@ -84,10 +90,27 @@ def _ece(task: TaskConfig, logits: Tensor, targets: Tensor) -> float:
 
 
 def _one_versus_rest(task: TaskConfig, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in [0, 1] and 0/1 targets, one column per class whose ranking counts."""
+    """Log-odds and 0/1 targets, one column per class whose ranking counts."""
     if isinstance(task, MulticlassTask):
-        return logits.softmax(1), torch.nn.functional.one_hot(targets, logits.shape[1])
-    return logits.sigmoid(), targets.reshape(len(targets), -1)
+        return _log_odds(logits), torch.nn.functional.one_hot(targets, logits.shape[1])
+    return logits, targets.reshape(len(targets), -1)
+
+
+def _log_odds(logits: Tensor) -> Tensor:
+    """Give log p/(1 - p) of the softmax (M, K): in the order of p, but without an end at p = 1."""
+    log_p = logits.log_softmax(1)
+    likeliest = logits.argmax(1, keepdim=True)
+    log_odds = log_p - torch.log1p(-log_p.exp())  # exact while p ≤ ½, that is for all others
+    rest = logits.scatter(1, likeliest, -math.inf).logsumexp(1, keepdim=True)
+    return log_odds.scatter(1, likeliest, logits.gather(1, likeliest) - rest)
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """(M,) the same order and ties, in [0, 1]: torchmetrics puts anything else through a sigmoid."""
+    distinct: Tensor
+    ranks: Tensor
+    distinct, ranks = torch.unique(scores, return_inverse=True)
+    return ranks.double() / len(distinct)
 
 
 def _mean_over_classes(
@@ -100,4 +123,4 @@ def _mean_over_classes(
     columns = defined.nonzero().flatten().tolist()
     if not columns:
         return math.nan
-    return sum(float(metric(scores[:, c], targets[:, c])) for c in columns) / len(columns)
+    return sum(float(metric(_ranks(scores[:, c]), targets[:, c])) for c in columns) / len(columns)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import TaskLabels
@@ -122,3 +123,38 @@ def test_a_masked_label_changes_nothing(task: TaskConfig) -> None:
 def test_a_class_that_does_not_exist_is_named() -> None:
     with pytest.raises(TrainingError, match=r"tasks\.t\.class_weights names 'B'"):
         build(MulticlassTask(label="x", class_weights={"B": 2.0}))
+
+
+def test_class_weights_know_a_number_however_it_is_written() -> None:
+    labels = TaskLabels(np.array([0, 1]), np.ones(2, dtype=bool))
+    task = MulticlassTask(label="x", class_weights={"1.0": 5.0})
+    loss = build_loss("t", task, ("0", "1"), labels, np.arange(2))
+    assert loss.example_weights(labels).tolist() == [1.0, 5.0]
+
+
+class Called(TorchFunctionMode):
+    """Notes which of torch's functions are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_are_sent_to_the_device_once() -> None:
+    """Each time would make a GPU wait."""
+    tasks = (
+        BinaryTask(label="x", positive_weight=2.0),
+        MulticlassTask(label="x", class_weights={"a": 2.0}),
+    )
+    for task in tasks:
+        loss, labels = build(task)
+        logits, targets = logits_for(loss), loss.encode(labels)
+        loss.total(logits, targets)
+        with Called() as called:
+            loss.total(logits, targets)
+        assert "new_tensor" not in called.names
+        assert not {"as_tensor", "tensor"} & called.names

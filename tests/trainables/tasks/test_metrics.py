@@ -82,3 +82,36 @@ def test_classes_that_do_not_occur_are_left_out_of_rankings() -> None:
     assert compute_metric("auroc", MULTICLASS, logits, torch.from_numpy(y)) == pytest.approx(
         expected, abs=1e-6
     )
+
+
+def test_f1_is_over_what_occurs() -> None:
+    tags = torch.tensor([[1, 0], [0, 0], [1, 0]])
+    perfect = tags.double() * 2 - 1
+    assert compute_metric("f1", MULTILABEL, perfect, tags) == 1.0
+    assert math.isnan(compute_metric("f1", MULTILABEL, perfect, tags * 0))
+    assert math.isnan(compute_metric("f1", BINARY, perfect[:, :1], tags[:, 0] * 0))
+    y = torch.tensor([0, 0, 0, 1, 1, 1])  # class 2 never
+    right = torch.eye(3, dtype=torch.float64)[y]
+    assert compute_metric("f1", MULTICLASS, right, y) == 1.0
+    once_wrong = torch.eye(3, dtype=torch.float64)[torch.tensor([0, 0, 2, 1, 1, 1])]
+    assert compute_metric("f1", MULTICLASS, once_wrong, y) == pytest.approx((0.8 + 1.0) / 2)
+
+
+def test_rankings_do_not_saturate() -> None:
+    y = torch.tensor([0, 0, 1, 1])
+    logits = torch.tensor([[40.0], [50.0], [60.0], [70.0]])
+    for name in ("auroc", "average_precision"):
+        assert compute_metric(name, BINARY, logits, y) == 1.0
+        assert compute_metric(name, MULTILABEL, logits, y[:, None]) == 1.0
+        two = torch.cat([torch.zeros_like(logits), logits], 1)
+        assert compute_metric(name, MULTICLASS, two, y) == 1.0
+    assert compute_metric("auroc", BINARY, logits * 0, y) == 0.5  # ties stay ties
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_outputs_that_are_not_finite_have_no_score(value: float) -> None:
+    logits, _ = numbers(3)
+    logits[7, 1] = value
+    y = torch.from_numpy(np.random.default_rng(9).integers(0, 3, 200))
+    for name in ("accuracy", "f1", "auroc", "average_precision", "ece"):
+        assert math.isnan(compute_metric(name, MULTICLASS, logits, y))
