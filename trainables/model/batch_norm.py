@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainables.errors import ModelError
 from trainables.model.keyed import StepContext
 from trainables.training.world import World
 
@@ -29,7 +30,7 @@ class _GlobalNormalisation(torch.autograd.Function):
         mean = x.mean(dims)
         squares = (x - mean.view(shape)).square().sum(dims)
         count = x.numel() // x.shape[1] if counted else 0
-        own = torch.cat([x.new_tensor([count]), mean, squares * counted]).double()
+        own = torch.cat([x.new_full((1,), count), mean, squares * counted]).double()
         count_W, mean_WC, squares_WC = world.all_gather_rows(own[None], [1] * world.size).tensor_split(
             (1, 1 + len(mean)), dim=1
         )
@@ -87,7 +88,12 @@ class GlobalBatchNorm(_BatchNorm):
             evaluated: Tensor = super().forward(x)
             return evaluated
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-        counted = not self.context.padding
+        context = self.context
+        counted = not context.padding
+        rows = context.stop - context.start if counted else 1
+        # Known without asking the device, and alike on every worker.
+        if x.numel() // x.shape[1] * context.size < 2 * rows:
+            raise ValueError(f"expected more than 1 value per channel when training, got {tuple(x.shape)}")
         out, mean, variance, total = _GlobalNormalisation.apply(wide, self.world, self.eps, counted)
         if self.track_running_stats:
             self._track(mean, variance, total)
@@ -109,11 +115,19 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 def use_global_batch_norm(model: nn.Module, world: World, context: StepContext) -> None:
-    """Let every batch normalisation in `model` see the global batch, in place. One worker needs nothing."""
+    """Let every batch normalisation in `model` see the global batch, in place. One worker needs nothing.
+
+    Raises:
+        ModelError: a layer is derived from torch's and may compute something else.
+    """
     if world.size == 1:
         return
-    for name, child in model.named_children():
-        if isinstance(child, _BatchNorm):
-            setattr(model, name, GlobalBatchNorm(child, world, context))
-        else:
-            use_global_batch_norm(child, world, context)
+    for path, module in list(model.named_modules(remove_duplicate=False)):
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            model.set_submodule(path, GlobalBatchNorm(module, world, context))
+        elif isinstance(module, _BatchNorm):
+            raise ModelError(
+                f"{path} is a {type(module).__name__}: its statistics cannot be taken over several workers.",
+                hint="Train it with one worker per trial, or build the backbone with nn.BatchNorm layers.",
+                key="model.backbone",
+            )

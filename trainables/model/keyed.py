@@ -23,6 +23,9 @@ def keyed_generator(*key: int | str, device: torch.device | str = "cpu") -> torc
     return torch.Generator(device).manual_seed(derived_seed(*key))
 
 
+_CHANNEL_DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
 class StepContext:
     """Where training stands: what keyed layers need to draw the same numbers on every worker.
 
@@ -134,13 +137,16 @@ class KeyedStochasticDepth(_KeyedLayer):
 
 
 def use_keyed_randomness(model: nn.Module, context: StepContext, path: str = "") -> None:
-    """Replace dropout and stochastic depth in `model`, in place; layers are known by their path."""
+    """Replace dropout and stochastic depth in `model`, in place; layers are known by their path.
+
+    Layers derived from torch's may do something else: they stay, and `unkeyed_randomness` tells of them.
+    """
     for name, child in model.named_children():
         layer = f"{path}.{name}" if path else name
         replacement: nn.Module | None = None
-        if isinstance(child, nn.Dropout):
+        if type(child) is nn.Dropout:
             replacement = KeyedDropout(child.p, context, layer)
-        elif isinstance(child, (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
+        elif isinstance(child, _CHANNEL_DROPOUTS) and type(child) in _CHANNEL_DROPOUTS:
             replacement = KeyedChannelDropout(child.p, context, layer)
         elif (
             type(child).__module__ == "torchvision.ops.stochastic_depth"

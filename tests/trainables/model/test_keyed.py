@@ -114,3 +114,13 @@ def test_torchvisions_stochastic_depth_is_replaced() -> None:
             assert set(per_example.unique().tolist()) == values
         assert not isinstance(net.get_submodule("0"), StochasticDepth)
     assert isinstance(network(nn.Dropout(0.1))[0].get_submodule("0"), KeyedDropout)
+
+
+class OwnDropout(nn.Dropout):
+    """Drops in its own way."""
+
+
+def test_derived_dropout_is_left_and_named() -> None:
+    net, context = network(OwnDropout(0.5), nn.Dropout(0.5))
+    assert type(net.get_submodule("0")) is OwnDropout
+    assert unkeyed_randomness(net, context, torch.rand(3, 4)) == ["0"]
