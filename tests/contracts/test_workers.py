@@ -15,6 +15,8 @@ from tests.contracts.group import Group
 from tests.trainables.synthetic import prepared, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
+from trainables.model import backbones, multitask
+from trainables.training import precision
 from trainables.training.batches import epoch_order
 from trainables.training.report import EpochReport
 from trainables.training.trainer import Trainer
@@ -207,3 +209,27 @@ def test_parts_cover_everything_whatever_the_shares() -> None:
         assert parts[0][0] == 0
         assert parts[-1][1] == count
         assert all(left[1] == right[0] for left, right in pairwise(parts))
+
+
+def begin(world: World, config: TrialConfig, data: PreparedData, able: list[bool]) -> tuple[Any, str]:
+    original = backbones.build_backbone
+
+    def build(*arguments: Any, **named: Any) -> backbones.Backbone:
+        built = original(*arguments, **named)
+        for p in built.net.parameters():
+            p.data += world.rank  # as another CPU might
+        return built
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(precision, "multiplies_bf16", lambda device: able[world.rank])
+        patched.setattr(multitask, "build_backbone", build)
+        trainer = Trainer(config, data, world)
+    return trainer.model.state_dict(), trainer.precision.name
+
+
+def test_workers_begin_alike(group: Group) -> None:
+    config, data = case("batch_norm", "static", training={"precision": "auto"})
+    for able, expected in (([True, True], "bf16"), ([True, False], "fp32"), ([False, True], "fp32")):
+        (ours, name), (theirs, other) = group.run(2, begin, config, data, able)
+        assert name == other == expected
+        assert max(differences(ours, theirs).values()) == 0

@@ -21,7 +21,11 @@ class Balancer(ABC):
 
     @abstractmethod
     def backward(self, step: Step) -> None:
-        """Leave in every parameter's `.grad` its gradient over the global batch, reduced over workers."""
+        """Leave in every parameter's `.grad` its gradient over the global batch, reduced over workers.
+
+        Only `step.backward` and `step.write_gradients` may set `.grad`: they keep the memory layout of the
+        parameter, which the optimizers rely on.
+        """
 
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 a hook that most methods do not need
         """`epoch` epochs are finished; the next one begins."""
@@ -29,8 +33,12 @@ class Balancer(ABC):
     def after_step(self, step: Step) -> None:  # noqa: B027
         """The optimizer has stepped on what `backward` left."""
 
-    def end_epoch(self, losses: Mapping[str, float]) -> None:  # noqa: B027
-        """Mean training loss of the epoch by task: global, weighted by counts; unlabelled tasks absent."""
+    def end_epoch(self, losses: Mapping[str, float]) -> Mapping[str, float]:
+        """Mean training loss of the epoch by task: global, weighted by counts; unlabelled tasks absent.
+
+        Returns what the method wants to report of the epoch, for `EpochReport.training`; equal on every worker.
+        """
+        return {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as CPU tensors."""

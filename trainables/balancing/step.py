@@ -19,7 +19,7 @@ class Pass:
     """One forward pass over this worker's rows of the batch."""
 
     features: tuple[Tensor, ...]
-    """What all tasks read, with graph."""
+    """What all tasks read, with graph; bfloat16 where the backbone multiplies in it."""
     logits: dict[str, Tensor]
     """By task, (b, K_t), with graph."""
 
@@ -133,6 +133,16 @@ class Step:
             objective = term if objective is None else objective + term
         if objective is not None:
             torch.autograd.backward(objective)
+
+    @torch.no_grad()
+    def write_gradients(self, gradients: Mapping[nn.Parameter, Tensor]) -> None:
+        """Replace the `.grad` of these parameters; the tensors given are copied, whatever their layout.
+
+        The optimizers' kernels walk through memory: they pair up the wrong numbers of a channels_last parameter
+        and a contiguous gradient. Here every gradient gets the layout of its parameter.
+        """
+        for parameter, gradient in gradients.items():
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
     def reduce_gradients(self, parameters: Sequence[nn.Parameter] | None = None) -> None:
         """Sum `.grad` over workers: of `parameters`, else of the whole model. One collective."""

@@ -42,12 +42,12 @@ class MultiTaskModel(nn.Module):
         return {task: self.heads[f"task_{task}"](shared) for task in self.tasks}
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Parameters that more than one task reads."""
-        return list(self.backbone.parameters())
+        """Parameters that more than one task reads, without frozen ones."""
+        return [p for p in self.backbone.parameters() if p.requires_grad]
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Parameters of one task alone."""
-        return list(self.heads[f"task_{task}"].parameters())
+        """Parameters of one task alone, without frozen ones."""
+        return [p for p in self.heads[f"task_{task}"].parameters() if p.requires_grad]
 
     @contextmanager
     def untracked_statistics(self) -> Iterator[None]:

@@ -16,7 +16,11 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._live = dict(model.state_dict())
+        # Tied parameters have several names and one tensor: averaging, or exchanging, it twice would be wrong.
+        distinct: dict[tuple[object, ...], tuple[str, Tensor]] = {}
+        for name, tensor in model.state_dict().items():
+            distinct.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), (name, tensor))
+        self._live = dict(distinct.values())
         self.tensors: dict[str, Tensor] = {
             name: torch.empty_like(tensor).copy_(tensor) for name, tensor in self._live.items()
         }

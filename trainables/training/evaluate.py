@@ -4,6 +4,7 @@ import difflib
 import logging
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,21 +20,33 @@ from trainables.training.precision import Precision
 from trainables.training.targets import Targets
 from trainables.training.world import World
 
-EVALUATION_BATCH = 512
+LARGEST_BATCH = 512
+PIXELS = 512 * 64 * 64
+"""Images validated at once: this many pixels at most."""
 
 log = logging.getLogger(__name__)
 
 
+def evaluation_batch(image_size: tuple[int, int], batch_size: int, world: World) -> int:
+    """Images validated at once, equal on every worker: never fewer than a worker trains on at once."""
+    height, width = image_size
+    largest_part = max(stop - start for start, stop in pairwise(world.bounds(batch_size)))
+    return max(min(LARGEST_BATCH, PIXELS // (height * width)), largest_part)
+
+
 @torch.no_grad()
 def collect_logits(
-    model: MultiTaskModel, images: ImageBatches, rows: Tensor, world: World, precision: Precision
+    model: MultiTaskModel, images: ImageBatches, rows: Tensor, world: World, precision: Precision, batch: int
 ) -> dict[str, Tensor]:
-    """Logits (M, K_t) by task of `rows` (M,) in their order, on every worker; each computes a part."""
+    """Logits (M, K_t) by task of `rows` (M,) in their order, on every worker; each computes a part.
+
+    `batch`: images that go through the model at once.
+    """
     start, stop = world.part(len(rows))
     model.eval()
     parts: dict[str, list[Tensor]] = {task: [] for task in model.tasks}
     own = rows[start:stop] if stop > start else rows[:1]
-    for chunk in torch.split(own, EVALUATION_BATCH):
+    for chunk in torch.split(own, batch):
         x = images.batch(chunk)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision.autocast):
             outputs = model(x)
@@ -106,27 +119,29 @@ class Evaluation:
             present = self._present[task]
             kept = logits[task][present]
             targets = self._targets[task][present]
+            finite = bool(torch.isfinite(kept).all())
             for name in self._metrics[task]:
                 value = compute_metric(name, config, kept, targets)
                 if math.isnan(value):
-                    self._warn(task, name, len(kept))
+                    self._warn(task, name, len(kept), finite=finite)
                 values.append(value)
-                if name == config.metric:
+                # A task without the labels it needs is left out of the score; a broken output spoils it.
+                if name == config.metric and not (math.isnan(value) and finite):
                     main.append(value)
             total = self._totals[task]
             loss = self._losses[task].total(kept, targets, complete=True).double().item()
-            values.append(loss / total if total > 0 else math.nan)
-        defined = [value for value in main if not math.isnan(value)]
-        values.append(sum(defined) / len(defined) if defined else math.nan)
+            values.append(loss / total if total > 0 and math.isfinite(loss) else math.nan)
+        values.append(sum(main) / len(main) if main else math.nan)
         return values
 
-    def _warn(self, task: str, metric: str, labels: int) -> None:
+    def _warn(self, task: str, metric: str, labels: int, *, finite: bool) -> None:
         key = f"{task}.{metric}"
-        if key not in self._warned:
-            self._warned.add(key)
-            reason = (
-                "no validation example has its label"
-                if labels == 0
-                else "its validation labels are all alike"
-            )
-            log.warning("%s is undefined (%s): reported as nan and left out of the score", key, reason)
+        if not finite:
+            reason, score = "outputs of the model are not finite", "so is the score"
+        else:
+            missing = "no validation example has its label"
+            reason = missing if labels == 0 else "its validation labels are all alike"
+            score = "left out of the score"
+        if (said := f"{key} is undefined ({reason}): reported as nan and {score}") not in self._warned:
+            self._warned.add(said)
+            log.warning("%s", said)

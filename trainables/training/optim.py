@@ -17,6 +17,9 @@ from trainables.config.training import SGD, Adam, AdamW, OptimizerConfig
 class Optimizer(ABC):
     """Updates named parameters from their `.grad`; parameters without one are left out, state included."""
 
+    quantities: frozenset[str]
+    """What is kept of every parameter."""
+
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.parameters = dict(parameters)
         self.state: dict[str, dict[str, Tensor]] = {}
@@ -34,9 +37,11 @@ class Optimizer(ABC):
 
         Moments are restored into tensors laid out like their parameter: files hold contiguous tensors only,
         and a fused kernel silently pairs up the wrong numbers of a channels_last parameter and a contiguous
-        moment.
+        moment. The state of another kind of optimizer says nothing to this one, which then starts afresh.
         """
         self.state = {}
+        if {key.rpartition("/")[2] for key in tensors} != self.quantities:
+            return
         for key, value in tensors.items():
             name, _, quantity = key.rpartition("/")
             parameter = self.parameters[name]
@@ -50,6 +55,8 @@ class Optimizer(ABC):
 
 class FusedAdam(Optimizer):
     """Adam (Kingma & Ba, ICLR 2015), with `decoupled` weight decay AdamW (Loshchilov & Hutter, ICLR 2019)."""
+
+    quantities = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(
         self, parameters: Mapping[str, nn.Parameter], config: Adam | AdamW, *, decoupled: bool
@@ -94,6 +101,8 @@ class FusedAdam(Optimizer):
 
 class FusedSGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever et al., ICML 2013), as torch defines it."""
+
+    quantities = frozenset({"momentum_buffer"})
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: SGD) -> None:
         super().__init__(parameters)

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from trainables.training.world import World
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -20,17 +22,20 @@ class Precision:
 
 
 def resolve_precision(
-    setting: Literal["auto", "fp32", "bf16", "fp64"], device: torch.device, backbone: nn.Module
+    setting: Literal["auto", "fp32", "bf16", "fp64"], world: World, backbone: nn.Module
 ) -> Precision:
-    """What `training.precision` means for `backbone` on `device`."""
-    name = ("bf16" if multiplies_bf16(device) else "fp32") if setting == "auto" else setting
+    """What `training.precision` means for `backbone`; `auto` is bf16 where every worker multiplies it."""
+    name = setting
+    if name == "auto":
+        able = torch.tensor(float(multiplies_bf16(world.device)), device=world.device)
+        name = "bf16" if world.all_reduce_sum(able).item() == world.size else "fp32"
     match name:
         case "fp64":
             return Precision("fp64", torch.float64, False, torch.contiguous_format)
         case "bf16":
             return Precision("bf16", torch.float32, True, torch.channels_last)
         case _:
-            last = device.type == "cpu" and is_narrow(backbone)
+            last = world.device.type == "cpu" and is_narrow(backbone)
             layout = torch.channels_last if last else torch.contiguous_format
             return Precision("fp32", torch.float32, False, layout)
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.errors import TrainingError
 
-TENSORS = "state.safetensors"
-META = "state.json"
+FILE = "state.safetensors"
+"""Tensors, and `meta` as JSON in the metadata."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def environment(precision: str, device: torch.device) -> dict[str, Any]:
 
 
 def save_state(state: TrainState | ModelState, directory: Path) -> None:
-    """Write `directory` as a whole or not at all: it is written beside, flushed to disk, then renamed.
+    """Write or replace the state in `directory`: one file, written beside, flushed to disk, then renamed.
 
-    An existing `directory` is replaced.
+    Whenever the process dies, `directory` does not exist or holds the old state or the new one.
     """
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -82,16 +82,14 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
     unfinished.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-        save_file(_unshared(tensors), unfinished / TENSORS)
-        (unfinished / META).write_text(json.dumps(state.meta, indent=1), encoding="utf-8")
-        for path in (unfinished / TENSORS, unfinished / META, unfinished):
-            _flush(path)
+        save_file(_unshared(tensors), unfinished / FILE, {"meta": json.dumps(state.meta)})
+        _flush(unfinished / FILE)
         if directory.exists():
-            replaced = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.old"
-            directory.rename(replaced)
-            unfinished.rename(directory)
-            shutil.rmtree(replaced)
+            (unfinished / FILE).replace(directory / FILE)
+            unfinished.rmdir()
+            _flush(directory)
         else:
+            _flush(unfinished)
             unfinished.rename(directory)
         _flush(directory.parent)
     except BaseException:
@@ -111,9 +109,10 @@ def load_model_state(directory: Path) -> ModelState:
 
 def _read(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
-        return load_file(directory / TENSORS), meta
-    except (OSError, ValueError, SafetensorError) as error:
+        with safe_open(directory / FILE, framework="pt") as file:
+            meta = json.loads(file.metadata()["meta"])
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 not a dict
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise TrainingError(f"{directory} is not a readable checkpoint: {error}") from error
 
 

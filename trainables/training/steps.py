@@ -65,6 +65,11 @@ class TrainingSteps:
         self._complete = targets.complete()
         self._bounds = batch_bounds(len(rows), config.batch_size)
         self._steps = len(self._bounds) - 1
+        # Running statistics are part of the model as well; what is infinite by design (a mask) is not looked at.
+        self._must_be_finite = [
+            *model.parameters(),
+            *(b for b in model.buffers() if b.is_floating_point() and bool(torch.isfinite(b).all())),
+        ]
 
     @property
     def examples(self) -> int:
@@ -136,6 +141,7 @@ class TrainingSteps:
             history.add(step.sums)
             for task, weight in step.weights.items():
                 applied[task] += weight
+            del step  # and its graph, before the next one is built
         history.reduce()
         self._check_parameters(epoch)
         report = {"lr": self.lr(epoch, self._steps - 1)}
@@ -147,8 +153,7 @@ class TrainingSteps:
             report[f"{task}.train_loss"] = means.get(task, math.nan)
             report[f"{task}.weight"] = applied[task] / taken_part if taken_part else math.nan
             report[f"{task}.labels_seen"] = float(labels)
-        self._balancer.end_epoch(means)
-        return report
+        return report | dict(self._balancer.end_epoch(means))
 
     def _forward(self, x: Tensor, epoch: int, index: int, batch: Batch) -> Pass:
         """This worker's rows through the model as it is now."""
@@ -164,11 +169,12 @@ class TrainingSteps:
 
     def _check_parameters(self, epoch: int) -> None:
         """The last step of an epoch may have spoilt what the losses before it do not show yet."""
-        norms = torch._foreach_norm(list(self._model.parameters()))
-        if not bool(torch.isfinite(torch.stack(list(norms))).all()):
+        norms = torch.stack([norm.double() for norm in torch._foreach_norm(self._must_be_finite)])
+        spoilt = self._world.all_reduce_sum((~torch.isfinite(norms)).sum())
+        if int(spoilt) > 0:
             lr = self.lr(epoch, self._steps - 1)
             raise TrainingError(
-                f"Parameters are not finite after epoch {epoch + 1} (lr {lr:.3g}).",
+                f"Parameters or statistics of the model are not finite after epoch {epoch + 1} (lr {lr:.3g}).",
                 hint="Lower training.optimizer.lr, or set training.clip_norm.",
                 key="training.optimizer.lr",
             )

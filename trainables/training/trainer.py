@@ -11,11 +11,12 @@ from torch import Tensor
 from trainables.balancing.build import build_balancer
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
+from trainables.errors import TrainingError
 from trainables.model.batch_norm import use_global_batch_norm
 from trainables.model.multitask import build_model
 from trainables.tasks.losses import build_loss
 from trainables.training.ema import WeightAverage
-from trainables.training.evaluate import Evaluation, collect_logits, measured_metrics
+from trainables.training.evaluate import Evaluation, collect_logits, evaluation_batch, measured_metrics
 from trainables.training.images import Augment, ImageBatches
 from trainables.training.optim import build_optimizer
 from trainables.training.precision import resolve_precision
@@ -61,11 +62,13 @@ class Trainer:
             outputs={task: loss.outputs for task, loss in self._losses.items()},
             seed=config.seed,
         )
-        self.precision = resolve_precision(config.training.precision, world.device, self.model.backbone)
+        self.precision = resolve_precision(config.training.precision, world, self.model.backbone)
         use_global_batch_norm(self.model, world, self.model.context)
         self.model.to(device=world.device, dtype=self.precision.parameters)
+        # Initial weights may differ in their last bits between kinds of CPU.
+        world.broadcast_many(list(self.model.state_dict().values()))
         self.model.to(memory_format=self.precision.memory_format)
-        self.balancer = build_balancer(config.balancing, tuple(config.tasks))
+        self.balancer = build_balancer(config.balancing, tuple(config.tasks), self.model)
         self.optimizer = build_optimizer(config.training.optimizer, dict(self.model.named_parameters()))
         ema = config.training.ema
         self.average = WeightAverage(self.model, ema) if ema is not None else None
@@ -87,6 +90,7 @@ class Trainer:
             Targets.of(self._losses, data.labels, rows["train"]),
             self._augmentation if config.data.augment not in ("none", ()) else None,
         )
+        self._evaluation_batch = evaluation_batch((height, width), config.training.batch_size, world)
         self._val_rows = torch.from_numpy(rows["val"])
         self._evaluation = Evaluation(
             config.tasks,
@@ -131,7 +135,9 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Metrics of the validation split with the weights as they are: `task.metric`, `task.loss`, `score`."""
-        logits = collect_logits(self.model, self._images, self._val_rows, self.world, self.precision)
+        logits = collect_logits(
+            self.model, self._images, self._val_rows, self.world, self.precision, self._evaluation_batch
+        )
         return self._evaluation.measure(logits, self.world)
 
     def state_dict(self) -> TrainState:
@@ -149,6 +155,7 @@ class Trainer:
             "selection": self.selection.state_dict(),
             "ema_updates": self.average.updates if self.average is not None else 0,
             "fingerprint": self.config.fingerprint,
+            "data_digest": self._described["data_digest"],
             "environment": environment(self.precision.name, self.world.device),
         }
         return TrainState({name: t.contiguous() for name, t in copied(tensors, "cpu").items()}, meta)
@@ -157,7 +164,17 @@ class Trainer:
         """Continue exactly where `state_dict` was taken: same seed, data, precision, threads and kind of CPU.
 
         The config may differ in what does not change shapes (PBT takes over another trial's weights).
+
+        Raises:
+            TrainingError: it was taken on other data.
         """
+        if state.meta["data_digest"] != self._described["data_digest"]:
+            raise TrainingError(
+                "The data have changed since this training was saved: its epochs so far saw other images, labels "
+                "or splits.",
+                hint="Restore the data as they were, or start a new run.",
+                key="data",
+            )
         groups = by_group(state, ("model", "optimizer", "balancer", "ema", "best"))
         self.model.load_state_dict(groups["model"])
         self.optimizer.load_state_dict(groups["optimizer"])

@@ -1,6 +1,6 @@
 """The data-parallel workers as the trainer sees them: who am I, and how are numbers reduced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -52,14 +52,20 @@ class World:
 
     def all_reduce_sum_many(self, tensors: Sequence[Tensor]) -> None:
         """Sum each tensor over workers, in place, by one collective per dtype."""
+        self._together(self.all_reduce_sum, tensors)
+
+    def broadcast_many(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite each tensor by the one of the first worker, by one collective per dtype."""
+        self._together(self.broadcast, tensors)
+
+    def _together(self, collective: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> None:
         if self.size == 1:
             return
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
-            flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            distributed.all_reduce(flat)
+            flat = collective(torch.cat([tensor.reshape(-1) for tensor in group]))
             parts = torch.split(flat, [tensor.numel() for tensor in group])
             for tensor, part in zip(group, parts, strict=True):
                 tensor.copy_(part.view(tensor.shape))

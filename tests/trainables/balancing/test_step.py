@@ -1,6 +1,7 @@
 """What a balancing method is given, checked against losses computed by hand."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -12,6 +13,13 @@ from trainables.balancing.step import Step
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
+CONSTANT = {
+    "epochs": 1,
+    "batch_size": 16,
+    "precision": "fp32",
+    "optimizer": {"name": "adam", "lr": 3e-3},
+    "schedule": {"name": "constant"},
+}
 RESNET = {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}}
 
 
@@ -78,3 +86,79 @@ def test_static_weights_are_used_as_written() -> None:
     report = Trainer(config, prepared(), World.single()).run_epoch()
     weights = {task: report.training[f"{task}.weight"] for task in config.tasks}
     assert weights == {"shape": 0.25, "bright": 1.0, "marks": 0.0}
+
+
+class Writing(Balancer):
+    """Writes contiguous gradients itself, and follows each step with torch's own optimizer."""
+
+    def backward(self, step: Step) -> None:
+        named = dict(step.model.named_parameters())
+        if not hasattr(self, "theirs"):
+            self.theirs = {name: torch.nn.Parameter(p.detach().clone()) for name, p in named.items()}
+            self.reference = torch.optim.Adam(self.theirs.values(), lr=3e-3, foreach=False, fused=False)
+        mean = sum(step.sums[task] / step.batch.totals[task] for task in step.tasks)
+        assert isinstance(mean, torch.Tensor)
+        gradients = [g.contiguous() for g in torch.autograd.grad(mean, list(named.values()))]
+        step.write_gradients(dict(zip(named.values(), gradients, strict=True)))
+        for theirs, gradient in zip(self.theirs.values(), gradients, strict=True):
+            theirs.grad = gradient
+        self.reference.step()
+
+    def after_step(self, step: Step) -> None:
+        for name, p in step.model.named_parameters():
+            assert torch.allclose(p, self.theirs[name], atol=1e-6), name
+
+    def end_epoch(self, losses: Mapping[str, float]) -> Mapping[str, float]:
+        return {"conflicts": 2.0, "shape.weight": 7.0}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.optim imports torch's compiler
+def test_gradients_of_any_layout_are_written_in_that_of_their_parameter() -> None:
+    config = trial(model={"backbone": {"name": "lenet", "width": 8}}, training=CONSTANT)
+    trainer = Trainer(config, prepared(), World.single())
+    weights = [p for p in trainer.model.parameters() if p.dim() == 4]
+    assert any(not p.is_contiguous() for p in weights)  # channels_last
+    trainer.balancer = trainer._steps._balancer = Writing(tuple(config.tasks))
+    report = trainer.run_epoch()
+    assert report.training["conflicts"] == 2.0
+    assert report.training["shape.weight"] == 7.0
+
+
+class Counting(LossBalancer):
+    """Counts the graphs that are alive when a step begins: another one would double the memory."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+        self.last: list[weakref.ref[Step]] = []
+
+    def start_epoch(self, epoch: int) -> None:
+        self.last.clear()
+
+    def task_weights(self, step: Step) -> Sequence[float]:
+        self.last.append(weakref.ref(step))
+        return [1.0] * len(step.tasks)
+
+
+def test_a_step_is_gone_before_the_next_one_is_built() -> None:
+    counting = Counting(("shape", "bright", "marks"))
+    trainer = Trainer(trial(training=CONSTANT), prepared(), World.single())
+    trainer.balancer = trainer._steps._balancer = counting
+    forward = trainer.model.features
+
+    def features(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        assert all(step() is None for step in counting.last)
+        return forward(images)
+
+    trainer.model.features = features  # type: ignore[method-assign]
+    trainer.run_epoch()
+    assert len(counting.last) > 1
+
+
+def test_frozen_parameters_are_nobodys() -> None:
+    model = Trainer(trial(), prepared(), World.single()).model
+    frozen = [next(model.backbone.parameters()), next(model.heads["task_shape"].parameters())]
+    for p in frozen:
+        p.requires_grad_(False)
+    remaining = [*model.shared_parameters(), *model.task_parameters("shape")]
+    assert all(p is not q for p in frozen for q in remaining)
+    assert all(p.requires_grad for p in remaining)

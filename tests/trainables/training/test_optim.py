@@ -109,3 +109,23 @@ def test_a_trial_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stdout
+
+
+def test_the_state_of_another_kind_is_started_afresh() -> None:
+    """PBT takes over trials with another optimizer."""
+    for theirs in CASES:
+        donor = network()
+        first = build_optimizer(CASES[theirs][0], dict(donor.named_parameters()))
+        give_gradients([donor], 0)
+        first.step(0.01)
+        for ours in CASES:
+            net, fresh = network(), network()
+            optimizer = build_optimizer(CASES[ours][0], dict(net.named_parameters()))
+            optimizer.load_state_dict(first.state_dict())
+            same = {"adam": "adam", "adamw": "adam", "nesterov": "momentum"}
+            if same.get(ours, ours) == same.get(theirs, theirs):
+                continue
+            give_gradients([net, fresh], 1)
+            optimizer.step(0.01)
+            build_optimizer(CASES[ours][0], dict(fresh.named_parameters())).step(0.01)
+            assert all(torch.equal(p, q) for p, q in zip(net.parameters(), fresh.parameters(), strict=True))

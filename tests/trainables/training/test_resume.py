@@ -1,6 +1,10 @@
 """Stopping after any epoch and resuming is bit-identical to never having stopped."""
 
+import contextlib
+import dataclasses
+import itertools
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
 from trainables.errors import TrainingError
 from trainables.training.report import EpochReport
-from trainables.training.state import load_model_state, load_state, save_state
+from trainables.training.state import TrainState, load_model_state, load_state, save_state
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
@@ -134,3 +138,34 @@ def test_another_environment_is_told(caplog: pytest.LogCaptureFixture) -> None:
     trainer.load_state_dict(state)
     assert "threads" in caplog.text
     assert "77" in caplog.text
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    config = trial(training=TRAINING)
+    state = Trainer(config, prepared(), World.single()).state_dict()
+    other = Trainer(config, dataclasses.replace(prepared(), digest="other"), World.single())
+    with pytest.raises(TrainingError, match=r"data have changed.*start a new run"):
+        other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("function", ["fsync", "mkdir", "replace", "rename", "rmdir"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_state_survives_death_while_it_is_replaced(
+    function: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the process did last, there is the old state or the new one."""
+    old, new = (TrainState({"x": torch.full((3,), number)}, {"epoch": number}) for number in (1.0, 2.0))
+    save_state(old, tmp_path / "last")
+    calls = itertools.count(1)
+    real = getattr(os, function)
+
+    def dies(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            raise SystemExit
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patched, contextlib.suppress(SystemExit):
+        patched.setattr(os, function, dies)
+        save_state(new, tmp_path / "last")
+    read = load_state(tmp_path / "last")
+    assert read.tensors["x"].tolist() == [read.meta["epoch"]] * 3

@@ -5,6 +5,8 @@ import torch
 
 from tests.trainables.synthetic import prepared, trial
 from trainables.errors import TrainingError
+from trainables.training.ema import WeightAverage
+from trainables.training.evaluate import evaluation_batch
 from trainables.training.report import EpochReport
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
@@ -129,3 +131,64 @@ def test_a_task_without_any_label_is_left_alone() -> None:
     assert math.isnan(report.training["bright.train_loss"])
     others = [report.metrics["shape.accuracy"], report.metrics["marks.accuracy"]]
     assert report.metrics["score"] == pytest.approx(sum(others) / 2)
+
+
+def test_statistics_that_are_not_finite_are_noticed() -> None:
+    model = {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}}
+    trainer = Trainer(trial(model=model), prepared(), World.single())
+    statistics = dict(trainer.model.named_buffers())
+    next(b for name, b in statistics.items() if name.endswith("running_var")).fill_(math.inf)
+    with pytest.raises(TrainingError, match="statistics of the model are not finite"):
+        trainer.run_epoch()
+
+
+def test_outputs_that_are_not_finite_are_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = Trainer(trial(), prepared(), World.single())
+    with torch.no_grad():
+        next(trainer.model.heads["task_bright"].parameters()).fill_(math.nan)
+    metrics = trainer.validate()
+    assert math.isnan(metrics["bright.accuracy"])
+    assert math.isnan(metrics["bright.loss"])
+    assert math.isnan(metrics["score"])  # leaving a broken task out would make the score better
+    assert not math.isnan(metrics["shape.accuracy"])
+    assert "outputs of the model are not finite" in caplog.text
+    assert "alike" not in caplog.text
+
+
+def test_a_broken_average_is_no_warning_about_labels() -> None:
+    """Loss of the whole split: a number or nan, never infinite, which `mode: max` would select."""
+    trainer = Trainer(trial(), prepared(), World.single())
+    with torch.no_grad():
+        next(trainer.model.heads["task_bright"].parameters()).fill_(math.inf)
+    assert math.isnan(trainer.validate()["bright.loss"])
+
+
+class Tied(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(3, 3)
+        self.second = self.first
+
+
+def test_tied_parameters_are_averaged_and_restored_once() -> None:
+    model = Tied()
+    average = WeightAverage(model, 0.5)
+    with torch.no_grad():
+        model.first.weight.add_(1)
+    raw = model.first.weight.clone()
+    average.update()
+    with average.in_place_of_weights():
+        assert not torch.equal(model.first.weight, raw)
+    assert torch.equal(model.first.weight, raw)
+    again = WeightAverage(model, 0.5)
+    again.load_state_dict({name: t.clone() for name, t in model.state_dict().items()}, 3)
+    assert torch.equal(again.tensors["first.weight"], raw)
+
+
+def test_large_images_are_validated_in_small_parts() -> None:
+    single = World.single()
+    assert evaluation_batch((28, 28), 32, single) == 512
+    assert evaluation_batch((224, 224), 16, single) == 41
+    assert evaluation_batch((224, 224), 64, single) == 64
+    worlds = [World(rank, 3, torch.device("cpu"), [0.2, 0.7, 0.1]) for rank in range(3)]
+    assert {evaluation_batch((512, 512), 100, world) for world in worlds} == {70}
