@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from orchestrator.spec import ExperimentSpec, load_spec
 from orchestrator.spec.cross_checks import activation
-from orchestrator.spec.document import apply_override, read_document
-from orchestrator.spec.explain import Finding
+from orchestrator.spec.document import read_document
+from orchestrator.spec.finding import Finding
+from orchestrator.spec.overrides import apply_override
 from search_spaces.domains import Choice, Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig

@@ -5,7 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.spec.explain import Finding, KeyPath, SchemaReader, dotted, explain, nearest, one_of, quoted
+from orchestrator.spec.explain import explain
+from orchestrator.spec.finding import Finding, KeyPath, dotted, nearest, one_of, quoted
+from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 from search_spaces.domains import Choice, Domain, Simplex
 from search_spaces.search import is_minimised

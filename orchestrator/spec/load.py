@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from orchestrator.errors import ConfigError
 from orchestrator.spec.cross_checks import cross_check
-from orchestrator.spec.document import apply_override, read_document
-from orchestrator.spec.explain import Finding, explain, nearest
+from orchestrator.spec.document import read_document
+from orchestrator.spec.explain import explain
+from orchestrator.spec.finding import Finding, nearest
+from orchestrator.spec.overrides import apply_override
 from orchestrator.spec.repair import repair
 from orchestrator.spec.sections import ExperimentSpec
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.spec.explain import Finding, KeyPath, Schema, SchemaReader, explain
+from orchestrator.spec.explain import explain
+from orchestrator.spec.finding import Finding, KeyPath, Schema
+from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 
 ROUNDS = 4

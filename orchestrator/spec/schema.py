@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.spec.explain import Schema, SchemaReader, one_of
+from orchestrator.spec.finding import Schema, one_of
+from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 
 ORDER = ("name", "seed", "data", "tasks", "model", "balancing", "training", "search", "compute", "tracking")

@@ -8,8 +8,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from orchestrator.spec import parse_spec
 from orchestrator.spec.document import read_document
-from orchestrator.spec.explain import SchemaReader
 from orchestrator.spec.schema import ORDER, json_schema, write_page
+from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 
 ROOT = Path(__file__).parents[2]
