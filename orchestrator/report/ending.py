@@ -74,7 +74,7 @@ def _search(record: SearchRecord) -> list[RenderableType]:
               if (n := sum(trial.status == status for trial in record.trials))]  # fmt: skip
     how = {"completed": "finished", "running": "is not finished"}.get(record.status, record.status)
     trials, time = formats.count(len(record.trials), "trial"), formats.duration(record.seconds)
-    title = f"{record.search_id} {how}: {trials} in {time} ({', '.join(counts)})"
+    title = f"{record.search_id} {how}: {trials} in {time}" + (f" ({', '.join(counts)})" if counts else "")
     lines: list[RenderableType] = [Text(title, style="bold")]
     if not record.candidates:
         return [*lines, Text("No trial was completed, so there is nothing to compare.")]
