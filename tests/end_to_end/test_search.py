@@ -1,11 +1,9 @@
 """The main job: from one YAML file to compared trials in MLflow."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,33 +13,7 @@ import pytest
 
 import orchestrator
 from orchestrator.report.records import read_search
-
-EXPERIMENT = """
-name: pairs
-seed: 3
-data: {source: "builtin:digits-pair"}
-tasks:
-  left: {type: multiclass, label: left}
-  right: {type: multiclass, label: right}
-model: {backbone: {name: small_cnn, width: 16}}
-training: {epochs: 2, optimizer: {name: adam, lr: 3e-3}, precision: fp32}
-search:
-  trials: 4
-  sampler: random
-  space:
-    balancing.weights: {simplex: [left, right], min: 0.1}
-    model.backbone.width: {choice: [16, 32]}
-"""
-COMMAND = [sys.executable, "-m", "orchestrator"]
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))
-    }
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=110
-    )
+from tests.end_to_end.commands import EXPERIMENT, SCRIPT, last_line, run
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +23,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     before = {process.pid for process in psutil.process_iter()}
     done = run(folder, "search", "experiment.yaml", "--json", "-s", "compute.slots=2")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    ending = last_line(done)
     left = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
     ours = [p.info["cmdline"] for p in left if "eqp-" in " ".join(p.info["cmdline"] or [])]
     assert ours == [], "the private Ray has left processes behind"
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    return folder, ending
 
 
 def test_the_last_line_says_what_was_found(searched: tuple[Path, dict[str, Any]]) -> None:
@@ -168,7 +139,7 @@ def test_a_failing_trial_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_an_interrupted_search_keeps_what_it_did(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT.replace("epochs: 2", "epochs: 100"))
     process = subprocess.Popen(
-        [*COMMAND, "search", "experiment.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [SCRIPT, "search", "experiment.yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     journal = tmp_path / "equipoise_runs" / "pairs-001" / "journal.jsonl"
     deadline = time.monotonic() + 60

@@ -1,0 +1,56 @@
+"""Commands as a user gives them: the installed script, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SCRIPT = str(Path(sys.executable).with_name("equipoise"))
+EXPERIMENT = """
+name: pairs
+seed: 3
+data: {source: "builtin:digits-pair"}
+tasks:
+  left: {type: multiclass, label: left}
+  right: {type: multiclass, label: right}
+model: {backbone: {name: small_cnn, width: 16}}
+training: {epochs: 2, optimizer: {name: adam, lr: 3e-3}, precision: fp32}
+search:
+  trials: 4
+  sampler: random
+  space:
+    balancing.weights: {simplex: [left, right], min: 0.1}
+    model.backbone.width: {choice: [16, 32]}
+"""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without what was set for Ray or MLflow here, and with `extra`."""
+    ours = ("RAY_", "TUNE_", "MLFLOW_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | extra
+
+
+def run(
+    folder: Path, *arguments: str, command: tuple[str, ...] = (SCRIPT,), **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `equipoise` (or another command) with `arguments` in `folder`, `extra` in its environment."""
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one line of a `--json` command that has said nothing else."""
+    assert done.returncode in (0, 4), done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout
+    line: dict[str, Any] = json.loads(lines[0])
+    return line
