@@ -8,6 +8,7 @@ requests/<key>.json   which prepared data answers a request, and the files it de
 locks/
 ```
 Everything is written beside its place and renamed into it, so that nothing is ever seen half-written.
+Locks spare work; without them (some network file systems have none) the result is the same.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from trainables.errors import DataError
 
 CLOCK_STEP_NS = 50_000_000
 """A file changed this shortly before it was looked at could change again without its time showing it."""
+
+LEFT_SECONDS = 86_400
+"""Folders that nobody looks for, and into which nothing was written for so long, are removed."""
 
 
 def cache_root(configured: str | None, base: Path) -> Path:
@@ -133,23 +138,42 @@ class Cache:
                 stack.enter_context(FileLock(folder / f"{key}.lock"))
             yield
 
-    def add_folder(self, name: str, fill: Callable[[Path], str | None]) -> Path:
+    def add_folder(
+        self, name: str, fill: Callable[[Path], str | None], whole: Callable[[Path], bool]
+    ) -> Path:
         """Make the folder `name` of what `fill` writes, all or nothing. The caller holds its lock.
 
-        What `fill` returns is appended to the name.
+        What `fill` returns is appended to the name. A folder that is there by then and is `whole` stays.
         """
         final = self.root / name
-        beside = final.with_name(f".{final.name}")
+        beside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
         with writing(self.root):
             final.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
+            _remove_left(final.parent.glob(".*"))  # by processes that were killed
             beside.mkdir()
         try:
             final = final.with_name(final.name + (fill(beside) or ""))
             with writing(self.root):
-                shutil.rmtree(final, ignore_errors=True)
-                beside.rename(final)
+                if final.is_dir() and not whole(final):
+                    shutil.rmtree(final)
+                try:
+                    beside.rename(final)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+                    final.touch()
+                    shutil.rmtree(beside)
+                _remove_left(path for path in final.parent.glob(f"{Path(name).name}-*") if path != final)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         return final
+
+
+def _remove_left(folders: Iterable[Path]) -> None:
+    """Remove folders that have not been written to for `LEFT_SECONDS`."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # another process is at it
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if newest < time.time() - LEFT_SECONDS:
+                shutil.rmtree(folder)

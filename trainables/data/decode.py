@@ -2,8 +2,11 @@
 
 import functools
 import hashlib
+import importlib.metadata
 import json
+import math
 import os
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +26,13 @@ Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
 CHUNK = 512
-"""Images that are in memory at a time."""
+"""Images that are in memory at a time, at most."""
+
+CHUNK_BYTES = 64 << 20
+"""Decoded bytes that are in memory at a time, unless one image has more."""
+
+PIECE_BYTES = 1 << 20
+"""Of these the bytes whose sums are taken at a time."""
 
 NETWORK_THREADS = 16
 """Threads that read images from elsewhere."""
@@ -46,7 +55,7 @@ class DecodedImages:
         sums: (N, C) uint64 sum of pixel values.
         squares: (N, C) uint64 sum of squared pixel values.
         unreadable: reason by row number; these images are black and belong in no split.
-        lasting: False if a network failed to deliver some, which it may do the next time.
+        lasting: False if some could not be read for a reason that may have passed the next time.
     """
 
     directory: Path
@@ -67,6 +76,23 @@ class Wanted:
     max_pixels: int
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """Why an image cannot be read, and whether that may pass."""
+
+    reason: str
+    passing: bool
+
+
+_Chunk = tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, _Failure]]
+"""Row numbers, their images, and the unreadable ones of these by row number."""
+
+
+def pillow_version() -> str:
+    """Another Pillow may read what this one cannot, and read other pixels."""
+    return importlib.metadata.version("pillow")
+
+
 def decode_all(
     cache: Cache, images: ArrayImages | EncodedImages, wanted: Wanted, progress: Progress | None = None
 ) -> DecodedImages:
@@ -77,7 +103,9 @@ def decode_all(
     Raises:
         DataError: images of several sizes without `data.image_size`, none readable, or no space.
     """
-    asked = json.dumps([VERSION, wanted.size, wanted.channels, wanted.max_pixels, images.selection])
+    asked = json.dumps(
+        [VERSION, pillow_version(), wanted.size, wanted.channels, wanted.max_pixels, images.selection]
+    )
     stamped, trusted = stamp(images.files)
     source = digest_of("stat", asked, stamped, *(str(path) for path in images.files))
     known = cache.read_text(f"sources/{source}")
@@ -89,7 +117,9 @@ def decode_all(
             found = _load(cache.root / "images" / key)  # by the process that held the lock
             if found is None:
                 folder = cache.add_folder(
-                    f"images/{key}", lambda folder: _fill(folder, cache, images, wanted, progress)
+                    f"images/{key}",
+                    lambda folder: _fill(folder, cache, images, wanted, progress),
+                    lambda folder: _load(folder) is not None,
                 )
                 found = _load(folder)
     if found is None:
@@ -134,51 +164,51 @@ def _fill(
     folder: Path, cache: Cache, images: ArrayImages | EncodedImages, wanted: Wanted, progress: Progress | None
 ) -> str:
     """Decode into `folder`, a chunk at a time; returns what its name ends with."""
-    chunks: Iterator[tuple[NDArray[np.uint8], dict[int, str]]]
+    chunks: Iterator[_Chunk]
     match images:
         case ArrayImages():
             chunks = _array_chunks(images, wanted)
         case EncodedImages():
-            chunks = _decoded_chunks(images, wanted)
-    checks: list[NDArray[np.uint64]] = []
-    sums: list[NDArray[np.uint64]] = []
-    squares: list[NDArray[np.uint64]] = []
-    unreadable: dict[int, str] = {}
+            chunks = _decoded_chunks(images, wanted, folder / "fetched", cache)
+    checks = np.zeros(len(images), dtype=np.uint64)
+    sums = squares = np.zeros((0, 0), dtype=np.uint64)
+    failed: dict[int, _Failure] = {}
     shape = (0, 0, 0)
-    done = 0
+    done = start = 0
     stream = None
     try:
-        for pixels, failed in chunks:
+        for rows, pixels, failures in chunks:
             if stream is None:
                 shape = pixels.shape[1:]
+                sums, squares = (np.zeros((len(images), shape[0]), dtype=np.uint64) for _ in range(2))
                 with writing(cache.root):
                     stream = _new_array(folder / "images.npy", (len(images), *shape))
+                start = stream.tell()
             with writing(cache.root):
-                stream.write(np.ascontiguousarray(pixels))
-            checks.append(_checks(pixels))
-            wide = pixels.astype(np.uint32)
-            sums.append(wide.sum(axis=(2, 3), dtype=np.uint64))
-            squares.append((wide * wide).sum(axis=(2, 3), dtype=np.uint64))
-            unreadable.update({done + row: reason for row, reason in failed.items()})
+                _write(stream, start, rows, pixels)
+            checks[rows] = _checks(pixels)
+            sums[rows], squares[rows] = _sums(pixels)
+            failed.update(failures)
             done += len(pixels)
             if progress is not None:
                 progress(done, len(images))
+        unreadable = {row: failed[row].reason for row in sorted(failed)}
+        lasting = not any(failure.passing for failure in failed.values())
         with writing(cache.root):
             if stream is not None:
                 stream.flush()
                 os.fsync(stream.fileno())
-            np.save(folder / "checks.npy", np.concatenate(checks))
-            np.save(folder / "sums.npy", np.concatenate(sums))
-            np.save(folder / "squares.npy", np.concatenate(squares))
-            lasting = not (unreadable and isinstance(images, EncodedImages) and images.waits)
+            np.save(folder / "checks.npy", checks)
+            np.save(folder / "sums.npy", sums)
+            np.save(folder / "squares.npy", squares)
             meta = {"shape": [len(images), *shape], "unreadable": unreadable, "lasting": lasting}
             (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
     finally:
         if stream is not None:
             with writing(cache.root):
                 stream.close()
-    # Under a name that nobody looks for, what a network did not deliver is asked for again the next time.
-    return "" if lasting else f"-{uuid.uuid4().hex[:8]}"
+    # Under a name that nobody looks for, what could not be read for now is asked for again the next time.
+    return "" if lasting else f"-{digest_of(checks.tobytes(), json.dumps(unreadable))[:8]}"
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> Any:
@@ -197,56 +227,103 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> Any:
     return stream
 
 
+def _write(stream: Any, start: int, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+    """Write each image to its row of the array that begins at `start`."""
+    size = pixels[0].size
+    if (np.diff(rows) == 1).all():
+        rows, pixels = rows[:1], pixels[None]
+    for row, part in zip(rows.tolist(), pixels, strict=True):
+        stream.seek(start + row * size)
+        stream.write(np.ascontiguousarray(part))
+
+
 def _checks(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     hashes = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pixels)
     return np.frombuffer(hashes, dtype="<u8").astype(np.uint64)
 
 
-def _array_chunks(images: ArrayImages, wanted: Wanted) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
+def _sums(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Per image and channel the sum of values and of their squares; a little at a time, for they are wide."""
+    sums, squares = (np.empty(pixels.shape[:2], dtype=np.uint64) for _ in range(2))
+    step = max(1, PIECE_BYTES // pixels[0].size)
+    for first in range(0, len(pixels), step):
+        wide = pixels[first : first + step].astype(np.uint32)
+        sums[first : first + step] = wide.sum(axis=(2, 3), dtype=np.uint64)
+        squares[first : first + step] = (wide * wide).sum(axis=(2, 3), dtype=np.uint64)
+    return sums, squares
+
+
+def _chunk_rows(order: NDArray[np.int64], shape: tuple[int, int, int]) -> Iterator[NDArray[np.int64]]:
+    """As many rows at a time as may be in memory."""
+    step = max(1, min(CHUNK, CHUNK_BYTES // math.prod(shape)))
+    for first in range(0, len(order), step):
+        yield order[first : first + step]
+
+
+def _array_chunks(images: ArrayImages, wanted: Wanted) -> Iterator[_Chunk]:
     from trainables.data.images import Transform, shape_array
 
     pixels = images.load()
     channels = wanted.channels or (1 if pixels.ndim == 3 else 3)
     transform = Transform(wanted.size, channels, wanted.max_pixels)
-    for first in range(0, len(images), CHUNK):
-        yield shape_array(pixels[images.rows[first : first + CHUNK]], transform), {}
+    height, width = wanted.size or pixels.shape[1:3]
+    for rows in _chunk_rows(np.arange(len(images)), (channels, height, width)):
+        yield rows, shape_array(pixels[images.rows[rows]], transform), {}
 
 
-def _decoded_chunks(
-    images: EncodedImages, wanted: Wanted
-) -> Iterator[tuple[NDArray[np.uint8], dict[int, str]]]:
+def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache: Cache) -> Iterator[_Chunk]:
     from trainables.data.images import Transform, quiet_pillow
 
+    items: Sequence[Any] = images.items
+    order = np.arange(len(items))
+    if all(isinstance(item, int) for item in items):
+        # A container is read from its beginning to its end, whatever the order of the rows.
+        order = np.argsort(np.array(items, dtype=np.int64), kind="stable")
     with quiet_pillow():
-        size, channels = wanted.size, wanted.channels
+        size, channels, read = wanted.size, wanted.channels, images.read
         if size is None or channels is None:
-            size, channels = _settle(images, wanted)
-        transform = Transform(size, channels, wanted.max_pixels)
-        decode = functools.partial(_decode, read=images.read, transform=transform)
-        for first in range(0, len(images), CHUNK):
-            items = images.items[first : first + CHUNK]
-            pixels = np.zeros((len(items), channels, *size), dtype=np.uint8)
-            failed: dict[int, str] = {}
-            for row, result in enumerate(_in_threads(decode, items, images.waits)):
-                if isinstance(result, str):
-                    failed[row] = result
+            if images.waits:
+                with writing(cache.root):
+                    fetched.mkdir()
+                read = functools.partial(_fetch, read=read, folder=fetched, root=cache.root)
+            header = functools.partial(_header, read=read, max_pixels=wanted.max_pixels, waits=images.waits)
+            headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits)
+            size, channels = _settle(headers, wanted)
+            failed = {
+                row: h for row, h in zip(order.tolist(), headers, strict=True) if isinstance(h, _Failure)
+            }
+            items = [failed.get(row, item) for row, item in enumerate(items)]
+        shape = (channels, *size)
+        decode = functools.partial(
+            _decode,
+            read=read,
+            transform=Transform(wanted.size, channels, wanted.max_pixels),
+            waits=images.waits,
+        )
+        for rows in _chunk_rows(order, shape):
+            pixels = np.zeros((len(rows), *shape), dtype=np.uint8)
+            failures: dict[int, _Failure] = {}
+            results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits)
+            for place, (row, result) in enumerate(zip(rows.tolist(), results, strict=True)):
+                if isinstance(result, _Failure):
+                    failures[row] = result
+                elif result.shape != shape:
+                    seen = f"{result.shape[1]} × {result.shape[2]}"
+                    failures[row] = _Failure(f"it is {seen} pixels, but its header says otherwise", False)
                 else:
-                    pixels[row] = result
-            yield pixels, failed
+                    pixels[place] = result
+            del results  # as large as the pixels
+            yield rows, pixels, failures
+    shutil.rmtree(fetched, ignore_errors=True)
 
 
-def _settle(images: EncodedImages, wanted: Wanted) -> tuple[tuple[int, int], int]:
+def _settle(headers: Sequence[Any], wanted: Wanted) -> tuple[tuple[int, int], int]:
     """Size and channels that the config leaves to the images, from their headers."""
-    from trainables.data.images import Header
-
-    headers = _in_threads(
-        functools.partial(_header, read=images.read, max_pixels=wanted.max_pixels), images.items
-    )
-    good = [header for header in headers if isinstance(header, Header)]
+    good = [header for header in headers if not isinstance(header, _Failure)]
     if not good:
-        reasons = Counter(str(reason) for reason in headers).most_common(3)
+        reasons = Counter(failure.reason for failure in headers).most_common(3)
         raise DataError(
-            f"None of the {len(images)} images can be read: {'; '.join(reason for reason, _ in reasons)}.",
+            f"None of the {len(headers)} images can be read: {'; '.join(reason for reason, _ in reasons)}.",
             "Check data.image and data.root.",
             "data.image",
         )
@@ -263,35 +340,57 @@ def _settle(images: EncodedImages, wanted: Wanted) -> tuple[tuple[int, int], int
     return wanted.size or next(iter(sizes)), channels
 
 
-def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int) -> Any:
+def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int, waits: bool) -> Any:
     from trainables.data.images import UnreadableImageError, read_header
 
     try:
         return read_header(read(item), max_pixels)
     except (UnreadableImageError, OSError) as error:
-        return _reason(error)
+        return _failure(error, waits)
 
 
-def _decode(item: Any, read: Callable[[Any], bytes], transform: Any) -> Any:
+def _decode(item: Any, read: Callable[[Any], bytes], transform: Any, waits: bool) -> Any:
     from trainables.data.images import UnreadableImageError, decode_image
 
+    if isinstance(item, _Failure):  # of its header
+        return item
     try:
         return decode_image(read(item), transform)
     except (UnreadableImageError, OSError) as error:
-        return _reason(error)
+        return _failure(error, waits)
 
 
-def _reason(error: Exception) -> str:
+def _fetch(item: Any, read: Callable[[Any], bytes], folder: Path, root: Path) -> bytes:
+    """Read a URI once, although it is asked for twice: the second time from `folder`."""
+    if not isinstance(item, str):
+        return read(item)
+    file = folder / digest_of(item)
+    if file.is_file():
+        return file.read_bytes()
+    content = read(item)
+    with writing(root):
+        beside = file.with_suffix(f".{uuid.uuid4().hex[:8]}")  # other rows may show the same image
+        beside.write_bytes(content)
+        beside.replace(file)
+    return content
+
+
+def _failure(error: Exception, waits: bool) -> _Failure:
+    if not isinstance(error, OSError):
+        return _Failure(str(error), waits)
     if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        return _Failure("no such file", waits)
+    # Without a number it is not the system's, but says that there is nothing to read.
+    passing = error.errno is not None and not isinstance(error, (IsADirectoryError, NotADirectoryError))
+    return _Failure(error.strerror or str(error) or type(error).__name__, waits or passing)
 
 
 def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], waits: bool = False) -> list[Result]:
     """`work` on every item, in order. Pillow and the disk let other threads run meanwhile."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     threads = NETWORK_THREADS if waits else cores
-    size = max(1, min(32, len(items) // threads))
+    # What is worked on at a time lies close together, for the sake of containers.
+    size = max(1, min(64, len(items)) // threads)
     batches = [items[first : first + size] for first in range(0, len(items), size)]
     if threads == 1 or len(batches) < 2:
         return [work(item) for item in items]

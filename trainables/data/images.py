@@ -77,7 +77,8 @@ def read_header(encoded: bytes, max_pixels: int) -> Header:
     """
     with _opened(encoded, max_pixels) as image:
         width, height = image.size
-        if _orientation(image) >= 5:  # lies on its side
+        # On its side, which Pillow allows for by itself in the size of a TIFF.
+        if image.format != "TIFF" and _orientation(image) >= 5:
             width, height = height, width
         return Header((height, width), _is_grey(image))
 

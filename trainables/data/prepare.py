@@ -13,7 +13,7 @@ from trainables.config.data import DataConfig
 from trainables.config.tasks import TaskConfig
 from trainables.data.cache import Cache, cache_root, digest_of, stamp
 from trainables.data.columns import Column
-from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all
+from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all, pillow_version
 from trainables.data.labels import resolve_task
 from trainables.data.prepared import FORMAT, SPLITS, PreparedData, TaskLabels, load_prepared, write_prepared
 from trainables.data.rows import Rows
@@ -170,10 +170,8 @@ def _store(
     )
     with cache.locked(f"prepared-{digest}"):
         directory = cache.root / "prepared" / digest
-        try:
-            return load_prepared(directory)  # the same data by another way
-        except DataError:
-            pass
+        if (found := _loaded(directory)) is not None:
+            return found  # the same data by another way
         cache.add_folder(
             f"prepared/{digest}",
             lambda folder: write_prepared(
@@ -188,6 +186,7 @@ def _store(
                 std=std,
                 dropped=dropped,
             ),
+            lambda folder: _loaded(folder) is not None,
         )
     return load_prepared(directory)
 
@@ -209,7 +208,7 @@ def _request(data: DataConfig, tasks: Mapping[str, TaskConfig], seed: int, base:
     """Key of everything that determines the prepared data, except the contents of files."""
     labelling = {"type", "label", "classes", "positive", "separator", "class_weights"}
     asked = {
-        "version": VERSION,
+        "version": [VERSION, pillow_version()],
         "data": data.model_dump(mode="json", exclude={"augment", "cache"}),
         "tasks": {name: task.model_dump(mode="json", include=labelling) for name, task in tasks.items()},
         "seed": seed,
@@ -220,9 +219,11 @@ def _request(data: DataConfig, tasks: Mapping[str, TaskConfig], seed: int, base:
 
 def _answered(cache: Cache, request: str) -> PreparedData | None:
     directory = cache.answer(request)
-    if directory is None:
-        return None
+    return None if directory is None else _loaded(directory)
+
+
+def _loaded(directory: Path) -> PreparedData | None:
     try:
         return load_prepared(directory)
-    except DataError:  # cleared in part; it is made again
+    except DataError:  # not there, or cleared in part; it is made again
         return None

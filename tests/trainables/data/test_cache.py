@@ -1,10 +1,13 @@
 """Decode once: what the cache promises."""
 
+import errno
+import importlib.metadata
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
+from trainables.data.cache import Cache
+from trainables.data.decode import CHUNK_BYTES, DecodedImages, Wanted, decode_all
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import load_prepared
+from trainables.data.rows import EncodedImages
 from trainables.errors import DataError
 
 
@@ -138,6 +144,115 @@ def test_several_processes_decode_once(tmp_path: Path) -> None:
         worker.join()
     assert len({digest for digest, _ in found}) == 1
     assert sorted(images for _, images in found) == [0, 0, 300]
+
+
+def test_without_locks_the_slower_process_takes_what_is_there(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def fill(folder: Path, text: str) -> str:
+        (folder / "file").write_text(text)
+        return "-end"
+
+    def slowly(folder: Path) -> str:
+        cache.add_folder("images/key", lambda other: fill(other, "faster"), whole)
+        return fill(folder, "slower")
+
+    def whole(folder: Path) -> bool:
+        return (folder / "file").read_text() != ""
+
+    made = cache.add_folder("images/key", slowly, whole)
+    assert made == tmp_path / "images" / "key-end"
+    assert (made / "file").read_text() == "faster"
+    (made / "file").write_text("")  # damaged since
+    assert cache.add_folder("images/key", lambda folder: fill(folder, "again"), whole) == made
+    assert (made / "file").read_text() == "again"
+    assert list((tmp_path / "images").iterdir()) == [made]
+
+
+def test_scratch_of_killed_processes_is_removed_after_a_day(tmp_path: Path) -> None:
+    for name, age in ((".dead.1", 100_000), (".alive.2", 100)):
+        file = tmp_path / "images" / name / "images.npy"
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+        for path in (file, file.parent):
+            os.utime(path, (time.time() - age, time.time() - age))
+    Cache(tmp_path).add_folder("images/key", lambda _: None, lambda _: True)
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {".alive.2", "key"}
+
+
+class Failing:
+    """Reads pictures of 4 × 4; those in `errors` fail as that says."""
+
+    def __init__(self, folder: Path) -> None:
+        save(folder, [f"{n}.png" for n in range(4)], size=(4, 4))
+        self.files = [folder / f"{n}.png" for n in range(4)]
+        self.errors: dict[int, OSError] = {}
+
+    def __call__(self, file: Path) -> bytes:
+        if (error := self.errors.get(int(file.stem))) is not None:
+            raise error
+        return file.read_bytes()
+
+    def decode(self, folder: Path) -> DecodedImages:
+        return decode_all(Cache(folder), EncodedImages(self.files, self), Wanted(None, None, 1000))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_failure_to_read_that_may_pass_is_not_remembered(tmp_path: Path, number: int) -> None:
+    source = Failing(tmp_path)
+    settle()
+    source.errors[2] = OSError(number, "not now")
+    found = source.decode(tmp_path / "cache")
+    assert found.unreadable == {2: "not now"}
+    assert not found.lasting
+    source.errors.clear()
+    assert source.decode(tmp_path / "cache").unreadable == {}
+
+
+def test_a_missing_file_is_remembered(tmp_path: Path) -> None:
+    source = Failing(tmp_path)
+    source.errors[2] = FileNotFoundError(errno.ENOENT, "gone")
+    found = source.decode(tmp_path / "cache")
+    assert found.unreadable == {2: "no such file"}
+    assert found.lasting
+
+
+def test_another_pillow_judges_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path)
+    settle()
+    prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "99")
+    decoded = Decoded()
+    prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path, progress=decoded)
+    assert decoded.images == 60
+
+
+def test_an_image_unlike_its_header_is_unreadable(tmp_path: Path) -> None:
+    save(tmp_path, ["a.png", "b.png"])
+    save(tmp_path, ["c.png"], size=(8, 9))
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    asked: list[Path] = []
+
+    def read(file: Path) -> bytes:
+        asked.append(file)
+        second = asked.count(files[1]) == 2
+        return (tmp_path / "c.png" if second and file == files[1] else file).read_bytes()
+
+    found = decode_all(Cache(tmp_path / "cache"), EncodedImages(files, read), Wanted(None, None, 1000))
+    assert found.shape == (2, 3, 8, 8)
+    assert found.unreadable == {1: "it is 8 × 9 pixels, but its header says otherwise"}
+
+
+def test_large_images_are_decoded_a_few_at_a_time(tmp_path: Path) -> None:
+    table(tmp_path, 24)
+    steps = [0]
+    tracemalloc.start()
+    data = config(tmp_path, image_size=1024)
+    prepare_data(data, COLOR, seed=0, base=tmp_path, progress=lambda done, _: steps.append(done))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert max(np.diff(steps)) * 3 * 1024**2 <= CHUNK_BYTES
+    assert peak < 4 * CHUNK_BYTES
 
 
 def left_over(cache: Path) -> list[str]:

@@ -118,11 +118,12 @@ def test_what_is_transparent_lies_on_white() -> None:
     assert (decode_image(encoded(keyed, "PNG", transparency=7), GREY) == 255).all()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_header_tells_size_as_seen(orientation: int) -> None:
+def test_header_tells_size_as_seen(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encoded(Image.fromarray(smooth(10, 20)), "JPEG", exif=exif)
+    content = encoded(Image.fromarray(smooth(10, 20)), kind, exif=exif)
     assert read_header(content, LIMIT).size == decode_image(content, RGB).shape[1:]
 
 

@@ -1,6 +1,8 @@
 """CSV and Parquet tables."""
 
 import http.server
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -79,6 +81,28 @@ def test_lists_of_tags(tmp_path: Path) -> None:
     assert found.labels["t"].values.sum(axis=0).tolist() == [20, 10]
 
 
+def test_row_groups_are_read_in_order_and_not_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the hashes, once for the headers, once for the pixels."""
+    pq.write_table(
+        pa.table({"image": contents(tmp_path, 400), "color": [str(n % 2) for n in range(400)]}),
+        tmp_path / "labels.parquet",
+        row_group_size=100,
+    )
+    read: list[int] = []
+    really = pq.ParquetFile.read_row_group
+
+    def counting(file: Any, group: int, **how: Any) -> Any:
+        read.append(group)
+        return really(file, group, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    data = config(tmp_path, source="labels.parquet", image="image")
+    assert len(prepare_data(data, COLOR, seed=0, base=tmp_path).images) == 400
+    assert read == [0, 1, 2, 3] * 3
+
+
 @pytest.mark.parametrize("struct", [False, True])
 def test_encoded_images(tmp_path: Path, struct: bool) -> None:
     """Bytes in a binary column, or in structs of bytes and path as the Hugging Face hub has them."""
@@ -145,12 +169,20 @@ def test_semicolons_tabs_and_byte_order_marks(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+REQUESTS: list[str] = []
+"""What the web server was asked for."""
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
     """A web server with the folder `site`."""
+    REQUESTS.clear()
     (tmp_path / "site").mkdir()
 
     class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_request(self, *_: Any) -> None:
+            REQUESTS.append(f"{self.command} {self.path}")
+
         def log_message(self, *_: Any) -> None: ...
 
     with http.server.ThreadingHTTPServer(
@@ -183,6 +215,35 @@ def test_uris(tmp_path: Path, web: str) -> None:
     assert sum(found.dropped.values()) == 0
     for row, name in enumerate(found.ids()):
         assert np.array_equal(found.images[row], pixels(seed=int(Path(name).stem)).transpose(2, 0, 1))
+
+
+def test_an_image_on_the_web_is_fetched_once(tmp_path: Path, web: str) -> None:
+    save(tmp_path / "site", [f"{n}.png" for n in range(30)])
+    paths = [*(f"{web}/{n}.png" for n in range(30)), f"{web}/none.png"]
+    write_csv(tmp_path / "labels.csv", {"path": paths, "color": colors(31)})
+    prepare_data(config(tmp_path, unreadable="drop"), COLOR, seed=0, base=tmp_path)
+    assert sorted(REQUESTS) == sorted([*(f"GET /{n}.png" for n in range(30)), "GET /none.png"])
+    assert not list((tmp_path / "cache").rglob("fetched"))
+
+
+def test_a_dead_link_does_not_fill_the_disk(tmp_path: Path, web: str) -> None:
+    """Every run tries it again, and none leaves another copy of all images."""
+    save(tmp_path / "site", [f"{n}.png" for n in range(30)])
+    paths = [*(f"{web}/{n}.png" for n in range(30)), f"{web}/none.png"]
+    write_csv(tmp_path / "labels.csv", {"path": paths, "color": colors(31)})
+    digests = set()
+    for _ in range(3):
+        digests.add(prepare_data(config(tmp_path, unreadable="drop"), COLOR, seed=0, base=tmp_path).digest)
+    assert REQUESTS.count("GET /none.png") == 3
+    assert len(digests) == 1
+    (kept,) = (tmp_path / "cache" / "images").iterdir()
+    # One of another failure, long ago.
+    old = kept.with_name(f"{kept.name.split('-')[0]}-01234567")
+    shutil.copytree(kept, old)
+    for path in (*old.iterdir(), old):
+        os.utime(path, (0, 0))
+    prepare_data(config(tmp_path, unreadable="drop"), COLOR, seed=0, base=tmp_path)
+    assert list((tmp_path / "cache" / "images").iterdir()) == [kept]
 
 
 def test_numbers_and_booleans_of_the_config_mean_what_they_look_like(tmp_path: Path) -> None:
