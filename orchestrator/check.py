@@ -8,10 +8,10 @@ from typing import Any
 
 from orchestrator.check_report import CheckReport, Problem, TaskCounts, print_report
 from orchestrator.spec import ExperimentSpec, load_spec
-from orchestrator.spec.cross_checks import activation
 from orchestrator.spec.document import read_document
 from orchestrator.spec.finding import Finding
 from orchestrator.spec.overrides import apply_override
+from orchestrator.spec.space_checks import activation
 from search_spaces.domains import Choice, Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig

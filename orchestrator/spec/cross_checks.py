@@ -1,37 +1,14 @@
 """What the sections of an experiment file say against each other."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
-from pydantic import ValidationError
-
-from orchestrator.spec.explain import explain
-from orchestrator.spec.finding import Finding, KeyPath, dotted, nearest, one_of, quoted
-from orchestrator.spec.schema_reader import SchemaReader
+from orchestrator.spec.finding import Finding, KeyPath, nearest, one_of, quoted
 from orchestrator.spec.sections import ExperimentSpec
-from search_spaces.domains import Choice, Domain, Simplex
+from orchestrator.spec.space_checks import SpaceChecks
+from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure, unknown_names
 from search_spaces.search import is_minimised
-from search_spaces.space import SearchSpace, SpaceError
-from search_spaces.suggesters import RandomSuggester
-from search_spaces.values import Value, is_within, look_up
 from trainables.config.model import HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
-from trainables.config.trial import TrialConfig
-
-FIXED_SECTIONS = {
-    "name": "it names the whole search",
-    "seed": "it determines the splits, which all trials of a search share",
-    "search": "it is the search",
-    "compute": "it says where trials run, not what they are",
-    "tracking": "it says where results go",
-}
-"""Sections whose keys cannot be searched, and why."""
-SEARCHABLE_DATA = ("data.image_size", "data.augment")
-"""The rest of `data` determines labels and splits, without which trials cannot be compared."""
-SEARCHABLE_OF_TASK = ("label_smoothing", "class_weights", "positive_weight")
-"""The rest of a task says what is asked and measured."""
-SAMPLES = 16
-"""Random proposals of the whole space that are tried at load."""
 
 
 def cross_check(spec: ExperimentSpec, damaged: Collection[KeyPath] = ()) -> list[Finding]:
@@ -42,17 +19,11 @@ def cross_check(spec: ExperimentSpec, damaged: Collection[KeyPath] = ()) -> list
         damaged: where those were. Nothing is said of them, nor of what they may have meant.
 
     """
-    checks = _Checks(spec, damaged)
-    findings = [*checks.all()]
+    space = SpaceChecks(spec, damaged)
+    findings = [*_Checks(spec, damaged).all(), *space.keys()]
     if not findings and not damaged:
-        findings = [*checks.whole_space()]
+        findings = [*space.whole()]
     return [f for f in dict.fromkeys(findings) if not any(_related(f.path, path) for path in damaged)]
-
-
-def _on_one_line(path: KeyPath, other: KeyPath) -> bool:
-    """Whether one path is, or is part of, the other."""
-    shorter = min(len(path), len(other))
-    return path[:shorter] == other[:shorter]
 
 
 def _related(path: KeyPath, other: KeyPath) -> bool:
@@ -64,24 +35,20 @@ class _Checks:
 
     def __init__(self, spec: ExperimentSpec, damaged: Collection[KeyPath]) -> None:
         self.spec = spec
-        self.tasks_unsure = (
-            not spec.tasks
-            or ("tasks",) in damaged
-            or any(p[:1] == ("tasks",) and len(p) == 2 for p in damaged)
-        )
+        self.tasks_unsure = tasks_unsure(spec, damaged)
         self.unsure = {path[1] for path in damaged if path[:1] == ("tasks",) and len(path) > 1}
 
     def all(self) -> Iterator[Finding]:
         spec = self.spec
         yield from self._tasks()
-        yield from self._names(spec, ())
+        if not self.tasks_unsure:
+            yield from names_of_tasks(spec)
         yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index))
         yield from self._selection()
         yield from self._early_stop()
         yield from self._compute()
-        yield from self._space()
 
     # Tasks and what names them
 
@@ -106,18 +73,7 @@ class _Checks:
             weights = getattr(task, "class_weights", None)
             if classes and isinstance(weights, Mapping):
                 known = [str(label) for label in classes]
-                yield from _unknown_names(weights, known, ("tasks", name, "class_weights"), "class")
-
-    def _names(self, trial: TrialConfig, path: KeyPath) -> Iterator[Finding]:
-        """Heads and weights of tasks that do not exist."""
-        if self.tasks_unsure:
-            return
-        heads = [*trial.tasks, "default"]
-        yield from _unknown_names(trial.model.heads, heads, (*path, "model", "heads"), "task")
-        weights = trial.balancing.weights
-        yield from _unknown_names(weights, list(trial.tasks), (*path, "balancing", "weights"), "task")
-        if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):
-            yield Finding((*path, "balancing", "weights"), "every task weighs 0, so nothing would be learned")
+                yield from unknown_names(weights, known, ("tasks", name, "class_weights"), "class")
 
     def _hidden_layers(self) -> Iterator[Finding]:
         """Hidden layers of linear heads, which would be ignored."""
@@ -143,11 +99,11 @@ class _Checks:
         if not metric:
             near = f"{task}.{tasks[task].metric}" if task in tasks else nearest(name, ["score", *tasks])
             need = "score, <task>.<metric> or <task>.loss is needed."
-            yield Finding(path, f"{quoted(name)} is not measured; {need}{_did_you_mean(near)}")
+            yield Finding(path, f"{quoted(name)} is not measured; {need}{did_you_mean(near)}")
         elif task not in tasks:
             if not self.tasks_unsure:
                 near = nearest(task, tasks)
-                meant = _did_you_mean(near and f"{near}.{metric}")
+                meant = did_you_mean(near and f"{near}.{metric}")
                 message = f"{quoted(name)}: there is no task {task}.{meant} Tasks: {', '.join(tasks)}."
                 yield Finding(path, message)
         elif task not in self.unsure:
@@ -155,7 +111,7 @@ class _Checks:
             suited = (*METRICS_OF_TYPE[kind], "loss")
             if metric not in suited:
                 near = nearest(metric, suited)
-                meant = _did_you_mean(near and f"{task}.{near}")
+                meant = did_you_mean(near and f"{task}.{near}")
                 message = f"{metric} is no metric of a {kind} task; {one_of(suited)} is needed.{meant}"
                 yield Finding(path, f"{quoted(name)}: {message}")
 
@@ -190,188 +146,3 @@ class _Checks:
                 ("compute", "workers"),
                 f"{workers} workers cannot share a batch of {batch} (training.batch_size counts all workers)",
             )
-
-    # The search space
-
-    def _space(self) -> Iterator[Finding]:
-        space = self.spec.search.space
-        reader = SchemaReader.of(TrialConfig)
-        if isinstance(space, Mapping):
-            for key, domain in space.items():
-                wrong = [*self._searched_key(key, reader), *self._conditions(key, domain, space, reader)]
-                yield from wrong or [*self._overlap(key, space), *self._values(key, domain, space)]
-
-    def _searched_key(self, key: str, reader: SchemaReader) -> Iterator[Finding]:
-        """Whether `key` is a config key that may differ between trials."""
-        path = ("search", "space", key)
-        section, _, _ = key.partition(".")
-        if section in FIXED_SECTIONS:
-            yield Finding(path, f"cannot be searched: {FIXED_SECTIONS[section]}", at_key=True)
-            return
-        if not reader.knows(key):
-            yield Finding(path, _unknown_key(key, reader, list(self.spec.tasks)), at_key=True)
-            return
-        parts = key.split(".")
-        if section == "data" and not any(is_within(key, allowed) for allowed in SEARCHABLE_DATA):
-            yield Finding(
-                path,
-                f"cannot be searched: it would change labels, splits or images between trials. "
-                f"Of data, {one_of(SEARCHABLE_DATA, 'and')} can be.",
-                at_key=True,
-            )
-        elif section == "tasks" and (len(parts) < 3 or parts[2] not in SEARCHABLE_OF_TASK):
-            yield Finding(
-                path,
-                f"cannot be searched: it would change what is asked or measured between trials. "
-                f"Of a task, {one_of(SEARCHABLE_OF_TASK, 'and')} can be.",
-                at_key=True,
-            )
-        elif section == "tasks" and parts[1] not in self.spec.tasks and not self.tasks_unsure:
-            yield Finding(path, _no_task(parts[1], self.spec.tasks), at_key=True)
-        elif is_within(key, "training.select") or key in ("data", "tasks", "training"):
-            yield Finding(path, "cannot be searched: trials would be judged differently", at_key=True)
-
-    def _conditions(
-        self, key: str, domain: Domain, space: Mapping[str, Domain], reader: SchemaReader
-    ) -> Iterator[Finding]:
-        for condition in domain.when:
-            if condition not in space and not reader.knows(condition):
-                tasks = list(self.spec.tasks)
-                path = ("search", "space", key, "when", condition)
-                yield Finding(path, _unknown_key(condition, reader, tasks), at_key=True)
-
-    def _overlap(self, key: str, space: Mapping[str, Domain]) -> Iterator[Finding]:
-        """A key and a part of it may both be searched, unless the first one's values set the part too."""
-        for part in space:
-            if part == key or not is_within(part, key):
-                continue
-            outer = space[key]
-            values = outer.values if isinstance(outer, Choice) else ()
-            if not isinstance(outer, Choice) or any(
-                _sets(value, part.removeprefix(key + ".")) for value in values
-            ):
-                yield Finding(
-                    ("search", "space", part),
-                    f"already set by {key}, of which it is a part. Search one of the two.",
-                    at_key=True,
-                )
-
-    def _values(self, key: str, domain: Domain, space: Mapping[str, Domain]) -> Iterator[Finding]:
-        """Whether each value that `domain` may propose is allowed at `key`."""
-        around = activation(domain, space)
-        if isinstance(domain, Simplex) and key != "balancing.weights":
-            yield Finding(
-                ("search", "space", key),
-                "a simplex of task weights belongs to balancing.weights",
-                at_key=True,
-            )
-            return
-        seen: set[str] = set()
-        parts = tuple(key.split("."))
-        for value, part in _extremes(domain):
-            path = ("search", "space", key, *part)
-            for finding in self._trial_findings({**around, key: value}):
-                if not _on_one_line(finding.path, parts):
-                    continue  # of what stands around it, reported elsewhere
-                inside = dotted(finding.path[len(parts) :])
-                message = f"{inside}: {finding.message}" if inside else finding.message
-                if message not in seen:
-                    seen.add(message)
-                    yield Finding(path, message)
-
-    def _trial_findings(self, values: Mapping[str, Value]) -> list[Finding]:
-        """What is wrong with the trial of `values`."""
-        try:
-            trial = self.spec.trial_config_with(values)
-        except ValidationError as error:
-            return explain(TrialConfig, self.spec.trial_values(values), error)
-        except ValueError as error:
-            return [Finding(tuple(next(iter(values)).split(".")), str(error))]
-        findings = [*self._names(trial, ())]
-        workers = self.spec.compute.workers
-        if isinstance(workers, int) and workers > trial.training.batch_size:
-            findings.append(Finding(("training", "batch_size"), f"smaller than compute.workers, {workers}"))
-        return findings
-
-    def whole_space(self) -> Iterator[Finding]:
-        """Conditions that cannot be, and combinations that no trial allows."""
-        search = self.spec.search
-        try:
-            fixed = self.spec.trial_config().model_dump(mode="json")
-            space = SearchSpace.from_config(search.space, tasks=list(self.spec.tasks), fixed=fixed)
-            if search.sampler == "grid":
-                space.grid_points()
-        except SpaceError as error:
-            path = ("search", "space", error.key) if error.key in search.space else ("search", "space")
-            yield Finding(path, error.message, at_key=True)
-            return
-        for number in range(SAMPLES if space.domains else 0):
-            values = space.suggest(RandomSuggester(self.spec.seed, number))
-            for finding in self._trial_findings(values):
-                near = {
-                    k: v for k, v in values.items() if _on_one_line(tuple(k.split(".")[:-1]), finding.path)
-                }
-                message = f"{quoted(near or values)} cannot come together: {finding} Use `when`."
-                yield Finding(("search", "space"), message, at_key=True)
-                return
-
-
-def _unknown_names(names: Iterable[str], known: list[str], path: KeyPath, what: str) -> Iterator[Finding]:
-    for name in names:
-        if name not in known:
-            meant = _did_you_mean(nearest(name, known))
-            message = f"there is no {what} {name}.{meant} Known here: {', '.join(known)}."
-            yield Finding((*path, name), message, at_key=True)
-
-
-def _no_task(name: str, tasks: Iterable[str]) -> str:
-    return f"there is no task {name}.{_did_you_mean(nearest(name, tasks))}"
-
-
-def _unknown_key(key: str, reader: SchemaReader, tasks: list[str]) -> str:
-    """`no such config key. Did you mean training.optimizer.lr?`."""
-    names = [*tasks, "default"]
-    known = [
-        path.replace("<name>", name)
-        for path in reader.known_paths()
-        for name in (names if "<name>" in path else [""])
-    ]
-    last = key.rpartition(".")[2]
-    near = nearest(key, known) or next((path for path in known if path.rpartition(".")[2] == last), None)
-    return f"no such config key.{_did_you_mean(near)}"
-
-
-def _did_you_mean(near: str | None) -> str:
-    return f" Did you mean {near}?" if near else ""
-
-
-def _sets(value: Value, part: str) -> bool:
-    try:
-        look_up(value if isinstance(value, Mapping) else {}, part)
-    except KeyError:
-        return False
-    return True
-
-
-def _extremes(domain: Domain) -> Iterator[tuple[Value, tuple[Any, ...]]]:
-    """Values that show whether all of a domain is allowed, and where in it they are written."""
-    if isinstance(domain, Choice):
-        for index, value in enumerate(domain.values):
-            yield value, (domain.form, index)
-    elif isinstance(domain, Simplex):
-        yield {name: 1 / len(domain.names) for name in domain.names}, (domain.form,)
-    else:
-        for index, bound in enumerate(domain.bounds):
-            yield (float(bound) if domain.form in ("float", "log") else bound), (domain.form, index)
-
-
-def activation(domain: Domain, space: Mapping[str, Domain]) -> dict[str, Value]:
-    """Values of other searched keys with which `domain` is active."""
-    values: dict[str, Value] = {}
-    waiting = [domain]
-    while waiting:
-        for condition, allowed in waiting.pop().when.items():
-            if condition in space and condition not in values:
-                values[condition] = allowed[0]
-                waiting.append(space[condition])
-    return values
