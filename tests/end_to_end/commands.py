@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,25 @@ search:
 """
 
 
-def environment(**extra: str) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what was set for Ray or MLflow here, and with `extra`."""
     ours = ("RAY_", "TUNE_", "MLFLOW_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | extra
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(
+        extra or {}
+    )
 
 
 def run(
-    folder: Path, *arguments: str, command: tuple[str, ...] = (SCRIPT,), **extra: str
+    folder: Path,
+    *arguments: str,
+    command: tuple[str, ...] = (SCRIPT,),
+    extra: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `equipoise` (or another command) with `arguments` in `folder`, `extra` in its environment."""
     return subprocess.run(
         [*command, *arguments],
         cwd=folder,
-        env=environment(**extra),
+        env=environment(extra),
         capture_output=True,
         text=True,
         timeout=110,

@@ -40,7 +40,9 @@ search: {trials: 4, sampler: random, space: {model.backbone.width: {choice: [16,
 def test_an_interrupt_where_ray_was_there_before(tmp_path: Path) -> None:
     """As in a notebook that is connected to Ray: Tune's own handler must not make it look finished."""
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))
+    }
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}
     process = subprocess.Popen(
         [sys.executable, "-c", NOTEBOOK, "experiment.yaml"],

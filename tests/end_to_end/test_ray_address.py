@@ -35,7 +35,7 @@ def address() -> Iterator[str]:
     command = [RAY, "start", "--head", "--block", f"--port={port}", f"--ray-client-server-port={client}"]
     process = subprocess.Popen(
         [*command, "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={scratch}"],
-        env=environment(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0"),
+        env=environment({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -43,10 +43,10 @@ def address() -> Iterator[str]:
         wait_for(process, port)
         yield f"127.0.0.1:{port}"
     finally:
-        ours = [*psutil.Process(process.pid).children(recursive=True), process]
+        children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(20)
-        for left in ours[:-1]:
+        for left in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -73,10 +73,10 @@ def test_a_search_runs_on_the_cluster_at_ray_address(address: str, tmp_path: Pat
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     there = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
     before = set(psutil.pids())
-    ending = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "2", **there))
+    ending = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "2", extra=there))
     assert ending["trials"] == 2
     assert ending["pareto"]
     started = [process for process in psutil.process_iter(["name"]) if process.pid not in before]
     assert not [process for process in started if process.info["name"] in ("gcs_server", "raylet")]
-    again = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "1", **there))
+    again = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "1", extra=there))
     assert again["search_id"] == "pairs-002", "the cluster has outlived the first search"

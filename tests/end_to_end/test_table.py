@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(folder)
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     ending = last_line(
-        run(folder, "search", "experiment.yaml", "--json", EQUIPOISE_CACHE=str(folder / "cache"))
+        run(folder, "search", "experiment.yaml", "--json", extra={"EQUIPOISE_CACHE": str(folder / "cache")})
     )
     assert ending["trials"] == 8
     assert ending["pareto"]
@@ -95,7 +95,7 @@ def test_pruned_trials_say_why(folder: Path) -> None:
 def test_labels_are_counted_as_they_are(folder: Path) -> None:
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    done = run(folder, "check", "experiment.yaml", "--json", EQUIPOISE_CACHE=str(folder / "cache"))
+    done = run(folder, "check", "experiment.yaml", "--json", extra={"EQUIPOISE_CACHE": str(folder / "cache")})
     assert done.returncode == 0, done.stderr
     first = json.loads(
         (folder / "equipoise_runs" / "shapes-001" / "journal.jsonl").read_text().splitlines()[0]
