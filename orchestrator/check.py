@@ -12,7 +12,8 @@ from orchestrator.spec.document import read_document
 from orchestrator.spec.finding import Finding
 from orchestrator.spec.overrides import apply_override
 from orchestrator.spec.space_checks import activation
-from search_spaces.domains import Choice, Simplex
+from search_spaces.domains import Choice
+from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig
 

@@ -1,15 +1,10 @@
 """What a config key may be drawn from. One class, one form in YAML."""
 
-import itertools
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeGuard
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Strict,
@@ -18,58 +13,16 @@ from pydantic import (
 )
 from typing_extensions import override
 
+from search_spaces.domain_base import DomainBase, Finite, PlainValue, Points, is_number
+from search_spaces.simplex import Simplex
 from search_spaces.suggesters import Suggester, between
 from search_spaces.values import Value, identity, plain
 
-Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-PlainValue = Annotated[Value, BeforeValidator(plain)]
-Points = Annotated[int, Strict(), Field(ge=2, le=10_000)]
-TOLERANCE = 1e-9
-"""Relative, for sums and bounds of drawn floats."""
 FEW = 10
 """So many integers are all points of a grid; of more, as many spread evenly."""
 
 
-def _allowed(value: Value) -> Value:
-    """Read a list as the allowed values, which it always is in `when`, and anything else as the one."""
-    if not isinstance(value, list | tuple):
-        return (value,)
-    if not value:
-        raise ValueError("names no value. For the empty list as a value write [[]]")
-    return value
-
-
-When = dict[str, Annotated[tuple[PlainValue, ...], BeforeValidator(_allowed)]]
-
-
-class _DomainBase(BaseModel, ABC):
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
-
-    form: ClassVar[str]
-    """The key that this domain is known by in YAML."""
-
-    when: When = Field(default_factory=dict)
-    """`{config key: value}` or `{config key: [values]}`: set only while each of these keys has one of its
-    values. A list always lists allowed values: the single value [128] is written [[128]]."""
-
-    @abstractmethod
-    def suggest(self, name: str, suggester: Suggester) -> Value:
-        """Draw a value under `name`."""
-
-    @abstractmethod
-    def grid(self) -> tuple[Value, ...]:
-        """List the values of a grid search: without repetition, in order."""
-
-    @abstractmethod
-    def contains(self, value: Value) -> bool:
-        """Whether `value` can be drawn."""
-
-    @abstractmethod
-    def locate(self, name: str, value: Value) -> dict[str, float]:
-        """Find the draws, by drawn name, that `suggest` makes `value` of."""
-
-
-class Choice(_DomainBase):
+class Choice(DomainBase):
     """`{choice: [a, b]}`: one of some values, which may be lists, mappings or null."""
 
     form = "choice"
@@ -103,7 +56,7 @@ class Choice(_DomainBase):
         return {name: [identity(choice) for choice in self.values].index(identity(value))}
 
 
-class _Interval(_DomainBase):
+class _Interval(DomainBase):
     log: ClassVar[bool]
 
     points: Points = 3
@@ -122,7 +75,7 @@ class _Interval(_DomainBase):
 
     def contains(self, value: Value) -> bool:
         low, high = self._bounds
-        return _is_number(value) and low <= value <= high
+        return is_number(value) and low <= value <= high
 
     def locate(self, name: str, value: Value) -> dict[str, float]:
         return {name: value}
@@ -168,7 +121,7 @@ class LogUniform(_Interval):
 Bound = Annotated[int, Strict()]
 
 
-class _Integers(_DomainBase):
+class _Integers(DomainBase):
     log: ClassVar[bool]
 
     points: Points | None = None
@@ -191,7 +144,7 @@ class _Integers(_DomainBase):
 
     def contains(self, value: Value) -> bool:
         low, high = self._bounds
-        return isinstance(value, int) and _is_number(value) and low <= value <= high
+        return isinstance(value, int) and is_number(value) and low <= value <= high
 
     def locate(self, name: str, value: Value) -> dict[str, float]:
         return {name: value}
@@ -234,95 +187,6 @@ class LogInteger(_Integers):
         return self.bounds
 
 
-class Simplex(_DomainBase):
-    """`{simplex: [a, b, c], min: 0.05}`: one weight per name, summing to 1, none below `min`.
-
-    T names take T-1 numbers u_k, uniform in [0, 1], by breaking a stick: the k-th piece is the fraction
-    1 - (1 - u_k)^(1 / (T - k)) of what is left (k = 1 … T-1), a Beta(1, T-k) variable. The pieces are then
-    Dirichlet(1, …, 1), uniform on the simplex (Devroye 1986, Non-Uniform Random Variate Generation, XI.4;
-    Betancourt 2010, Cruising the Simplex, arXiv:1010.3436), and min + (1 - T·min) · piece is uniform on the
-    part of it with no weight below `min`.
-
-    One map serves every sampler. It is one to one and keeps volume ratios, so TPE, whose prior is uniform on
-    the cube, starts from the distribution that random search draws from and models every point once.
-    Log-ratios need invented bounds and crowd the corners; sorted uniforms hit each point (T-1)! times over.
-    """
-
-    form = "simplex"
-
-    names: tuple[str, ...] = Field(alias="simplex", min_length=2)
-    """Names of tasks."""
-    floor: Annotated[Finite, Field(ge=0)] = Field(default=0.05, alias="min")
-    """The least weight of each."""
-    points: Points = 5
-    """Grid search only: so many values along each edge: 5 for two names, 15 for three."""
-
-    @model_validator(mode="after")
-    def _is_a_simplex(self) -> Self:
-        twice = {name for name in self.names if self.names.count(name) > 1}
-        if twice:
-            raise ValueError(f"named twice: {', '.join(sorted(twice))}")
-        if self.floor * len(self.names) >= 1:
-            limit = 1 / len(self.names)
-            raise ValueError(
-                f"min must be below 1 / {len(self.names)} names = {limit:.4g}, not {self.floor:g}"
-            )
-        return self
-
-    @override
-    def suggest(self, name: str, suggester: Suggester) -> dict[str, float]:
-        left = 1.0
-        pieces = []
-        for position, member in enumerate(self.names[:-1], start=1):
-            u = suggester.number(f"{name}/{member}", 0.0, 1.0)
-            kept = left * (1 - u) ** (1 / (len(self.names) - position))
-            pieces.append(left - kept)
-            left = kept
-        return self._weights([*pieces, left])
-
-    def grid(self) -> tuple[dict[str, float], ...]:
-        """List the lattice of weights that divide the edge evenly, the corners included."""
-        divisions = self.points - 1
-        parts = len(self.names)
-        bars = itertools.combinations(range(divisions + parts - 1), parts - 1)  # stars and bars
-        edges = ((-1, *bar, divisions + parts - 1) for bar in bars)
-        counts = ([high - low - 1 for low, high in itertools.pairwise(edge)] for edge in edges)
-        return tuple(self._weights([count / divisions for count in pieces]) for pieces in counts)
-
-    @override
-    def contains(self, value: Value) -> bool:
-        if not isinstance(value, Mapping) or set(value) != set(self.names):
-            return False
-        weights: list[float] = list(value.values())
-        if not all(_is_number(weight) for weight in weights):
-            return False
-        return min(weights) >= self.floor - TOLERANCE and abs(sum(weights) - 1) <= TOLERANCE
-
-    @override
-    def locate(self, name: str, value: Value) -> dict[str, float]:
-        left = 1.0
-        draws = {}
-        for position, member in enumerate(self.names[:-1], start=1):
-            kept = max(left - (value[member] - self.floor) / self._scale, 0.0)
-            u = 1 - (kept / left) ** (len(self.names) - position) if left > 0 else 0.0
-            draws[f"{name}/{member}"] = min(max(u, 0.0), 1.0)
-            left = min(kept, left)
-        return draws
-
-    def _weights(self, pieces: list[float]) -> dict[str, float]:
-        return {
-            name: self.floor + self._scale * piece for name, piece in zip(self.names, pieces, strict=True)
-        }
-
-    @property
-    def _scale(self) -> float:
-        return 1 - len(self.names) * self.floor
-
-
-def _is_number(value: Value) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _require_order(low: float, high: float) -> None:
     if low >= high:
         raise ValueError(f"the first bound must be below the second, but {low:g} ≥ {high:g}")
@@ -339,12 +203,12 @@ def _spread(low: float, high: float, points: int, *, log: bool) -> tuple[float, 
     return tuple(dict.fromkeys((low, *inner, high)))
 
 
-FORMS: tuple[type[_DomainBase], ...] = (Choice, Uniform, LogUniform, Integer, LogInteger, Simplex)
+FORMS: tuple[type[DomainBase], ...] = (Choice, Uniform, LogUniform, Integer, LogInteger, Simplex)
 
 
 def _tag(value: Any) -> str | None:
     """Name the class whose form `value` has."""
-    if isinstance(value, _DomainBase):
+    if isinstance(value, DomainBase):
         return type(value).__name__
     if isinstance(value, Mapping):
         for domain in FORMS:

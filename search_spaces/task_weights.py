@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from search_spaces.domains import Domain, Simplex
+from search_spaces.domains import Domain
+from search_spaces.simplex import Simplex
 
 
 def task_weights(tasks: Sequence[str]) -> dict[str, Domain]:

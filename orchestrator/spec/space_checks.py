@@ -10,7 +10,8 @@ from orchestrator.spec.finding import Finding, KeyPath, dotted, nearest, one_of,
 from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure
-from search_spaces.domains import Choice, Domain, Simplex
+from search_spaces.domains import Choice, Domain
+from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace, SpaceError
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import Value, is_within, look_up

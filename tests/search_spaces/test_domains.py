@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from search_spaces.domains import Choice, Domain, Integer, LogInteger, LogUniform, Simplex, Uniform
+from search_spaces.domains import Choice, Domain, Integer, LogInteger, LogUniform, Uniform
+from search_spaces.simplex import Simplex
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import identity
 from tests.search_spaces.spaces import DOMAIN, domains
