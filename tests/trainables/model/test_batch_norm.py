@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainables.calls import Called
 from trainables.errors import ModelError
 from trainables.model.batch_norm import GlobalBatchNorm, use_global_batch_norm
 from trainables.model.keyed import StepContext
@@ -43,3 +44,14 @@ def test_one_value_has_no_variance() -> None:
         layer(torch.rand(1, 3))
     context.begin(0, 0, 0, 2, 2)
     assert layer(torch.rand(2, 3)).isfinite().all()
+
+
+def test_no_number_is_sent_to_the_device() -> None:
+    """Each one would make a GPU wait, in every layer of every step."""
+    context = StepContext(0)
+    layer = GlobalBatchNorm(nn.BatchNorm1d(3), World.single(), context)
+    context.begin(0, 0, 0, 2, 2)
+    with Called() as called:
+        layer(torch.rand(2, 3))
+    assert "cat" in called.names
+    assert not {"new_tensor", "tensor", "as_tensor"} & called.names

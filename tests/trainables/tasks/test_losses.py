@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from tests.trainables.calls import Called
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import TaskLabels
 from trainables.errors import TrainingError
@@ -130,18 +130,6 @@ def test_class_weights_know_a_number_however_it_is_written() -> None:
     task = MulticlassTask(label="x", class_weights={"1.0": 5.0})
     loss = build_loss("t", task, ("0", "1"), labels, np.arange(2))
     assert loss.example_weights(labels).tolist() == [1.0, 5.0]
-
-
-class Called(TorchFunctionMode):
-    """Notes which of torch's functions are called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(getattr(func, "__name__", ""))
-        return func(*args, **(kwargs or {}))
 
 
 def test_weights_are_sent_to_the_device_once() -> None:
