@@ -15,6 +15,9 @@ from trainables.errors import DataError
 PARTS = (("train", 0), ("t10k", 2))
 """Prefixes of the files and the split (code of `SPLITS`) they hold."""
 
+PIECE_BYTES = 1 << 20
+"""What is read of a file at a time."""
+
 ForSplits = Sequence[tuple[str, int]]
 
 
@@ -71,20 +74,26 @@ def read_idx(file: Path, ndim: int) -> NDArray[np.uint8]:
         DataError: it is not such a file, or is truncated.
     """
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            header = stream.read(4 + 4 * ndim)
+            if len(header) < 4 + 4 * ndim or header[:4] != bytes((0, 0, 8, ndim)):
+                raise DataError(f"{file} is not an IDX file of {ndim}-dimensional bytes.", "", "data.source")
+            shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+            promised = math.prod(shape)
+            content = bytearray()
+            # Not all at once: neither what is promised nor what is packed has to be true.
+            while len(content) <= promised and (piece := stream.read(PIECE_BYTES)):
+                content += piece
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file} cannot be read: {error}.", "Get it again.", "data.source") from error
-    header = 4 + 4 * ndim
-    if len(content) < header or content[:4] != bytes((0, 0, 8, ndim)):
-        raise DataError(f"{file} is not an IDX file of {ndim}-dimensional bytes.", "", "data.source")
-    shape = tuple(np.frombuffer(content, ">u4", count=ndim, offset=4).tolist())
-    if len(content) - header != math.prod(shape):
+    if len(content) != promised:
+        has = f"has {len(content)}" if len(content) < promised else "has more"
         raise DataError(
-            f"{file} says it holds {' × '.join(map(str, shape))} bytes, but has {len(content) - header}.",
+            f"{file} says it holds {' × '.join(map(str, shape))} bytes, but {has}.",
             "Get it again.",
             "data.source",
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _find(folder: Path, prefix: str, what: str, ndim: int, name: str) -> Path:

@@ -12,6 +12,12 @@ from trainables.errors import DataError
 SCHEMES = ("file", "http", "https", "s3", "gs", "memory")
 """Kinds of URI that are read; everything else is refused."""
 
+LARGEST_BYTES = 512 << 20
+"""Of a remote file, whether image or table."""
+
+PIECE_BYTES = 1 << 20
+"""What is read from the web at a time."""
+
 _EXTRA = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
@@ -86,17 +92,31 @@ def read_image(item: Path | str | None) -> bytes:
 
 
 def read_uri(uri: str) -> bytes:
-    """The bytes of a remote file, through fsspec."""
+    """The bytes of a remote file, through fsspec.
+
+    Raises:
+        OSError: why it cannot be read; one of more than `LARGEST_BYTES` is not.
+        DataError: the package that reads this kind of URI is not installed.
+    """
     scheme = uri.split(":", 1)[0].lower()
     system = _filesystem(scheme)
+    content = bytearray()
     try:
-        content: bytes = system.cat_file(uri)
+        if scheme in ("http", "https"):
+            # Servers need not honour a range. The size would cost another request, and need not be true.
+            with system.open(uri, block_size=0, size=1) as stream:
+                while len(content) <= LARGEST_BYTES and (piece := stream.read(PIECE_BYTES)):
+                    content += piece
+        else:
+            content += system.cat_file(uri, start=0, end=LARGEST_BYTES + 1)
     except OSError:
         raise
     except Exception as error:
         # Each remote file system has its own exceptions, not all of them OSErrors.
         raise OSError(f"{type(error).__name__}: {error}") from error
-    return content
+    if len(content) > LARGEST_BYTES:
+        raise OSError(f"it has more than {LARGEST_BYTES >> 20} MB")
+    return bytes(content)
 
 
 @functools.cache

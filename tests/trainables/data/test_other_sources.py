@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from tests.trainables.data.pictures import pixels, save
 from trainables.config.data import DataConfig
 from trainables.config.tasks import MulticlassTask
+from trainables.data.idx import read_idx
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import PreparedData
+from trainables.errors import DataError
 
 LABEL = {"t": MulticlassTask(label="label")}
 PAIR = {"left": MulticlassTask(label="left"), "right": MulticlassTask(label="right")}
@@ -84,6 +87,25 @@ def test_idx(tmp_path: Path, zipped: bool) -> None:
     assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 90, "val": 10, "test": 20}
     assert np.array_equal(data.images[data.splits["test"], 0], images)
     assert data.labels["t"].values.tolist() == [n % 3 for n in range(100)] + [n % 3 for n in range(20)]
+
+
+def test_a_packed_idx_file_is_not_unpacked_beyond_what_it_promises(tmp_path: Path) -> None:
+    file = tmp_path / "labels.gz"
+    file.write_bytes(gzip.compress(idx(np.zeros(10, np.uint8)) + bytes(200 << 20)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="says it holds 10 bytes, but has more"):
+        read_idx(file, 1)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_idx_file_that_promises_more_than_any_memory(tmp_path: Path, packed: bool) -> None:
+    content = bytes((0, 0, 8, 3)) + b"\xff" * 12 + bytes(100)
+    file = tmp_path / ("images.gz" if packed else "images")
+    file.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError, match="but has 100"):
+        read_idx(file, 3)
 
 
 def test_class_folders(tmp_path: Path) -> None:

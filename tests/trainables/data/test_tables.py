@@ -19,7 +19,9 @@ import pytest
 
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table, write_csv
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask
+from trainables.data import locations
 from trainables.data.prepare import prepare_data
+from trainables.errors import DataError
 
 
 def colors(count: int) -> list[str]:
@@ -224,6 +226,24 @@ def test_an_image_on_the_web_is_fetched_once(tmp_path: Path, web: str) -> None:
     prepare_data(config(tmp_path, unreadable="drop"), COLOR, seed=0, base=tmp_path)
     assert sorted(REQUESTS) == sorted([*(f"GET /{n}.png" for n in range(30)), "GET /none.png"])
     assert not list((tmp_path / "cache").rglob("fetched"))
+
+
+def test_what_is_too_large_is_not_fetched(tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "LARGEST_BYTES", 2 << 20)
+    (tmp_path / "site" / "0.png").write_bytes(bytes(5 << 20))
+    save(tmp_path, [f"{n}.png" for n in range(28)])
+    fsspec.filesystem("memory").pipe_file("memory://large/2.png", bytes(5 << 20))
+    paths = [f"{web}/0.png", "memory://large/2.png", *(f"{n}.png" for n in range(28))]
+    write_csv(tmp_path / "labels.csv", {"path": paths, "color": colors(30)})
+    with pytest.raises(
+        DataError, match=r"2 of 30 images(.|\n)*more than 2 MB(.|\n)*more than 2 MB"
+    ) as caught:
+        prepare_data(config(tmp_path), COLOR, seed=0, base=tmp_path)
+    assert caught.value.key == "data.unreadable"
+    (tmp_path / "site" / "labels.csv").write_bytes(bytes(5 << 20))
+    with pytest.raises(DataError, match="more than 2 MB") as caught:
+        prepare_data(config(tmp_path, source=f"{web}/labels.csv"), COLOR, seed=0, base=tmp_path)
+    assert caught.value.key == "data.source"
 
 
 def test_a_dead_link_does_not_fill_the_disk(tmp_path: Path, web: str) -> None:
