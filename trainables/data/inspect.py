@@ -1,5 +1,7 @@
 """`inspect_data`: everything that can be said about data before training, all of it at once."""
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +26,21 @@ from trainables.errors import DataError
 FEW = 5
 """Training examples of a class below which it is said to have few."""
 
+ORDER = ("error", "warning", "note")
+"""Of problems."""
+
+LARGE = 0.6
+"""Part of the machine's memory that decoded images may fill without a remark."""
+
 
 @dataclass(frozen=True)
 class DataProblem:
-    """Something to know before training. An error stops `prepare_data`; a warning is probably not meant."""
+    """Something to know before training.
 
-    severity: Literal["error", "warning"]
+    An error stops `prepare_data`; a warning is probably not meant; a note is a remark.
+    """
+
+    severity: Literal["error", "warning", "note"]
     key: str | None
     message: str
     hint: str = ""
@@ -69,9 +80,9 @@ class DataReport:
         image_shape: (channels, height, width), if images could be decoded.
         splits: examples by split.
         tasks: by name; those whose labels could be resolved.
-        unreadable: (place, reason) of every image that cannot be read.
+        unreadable: (place, reason) of every image that cannot be read, left out or not.
         duplicates: pictures that are in several splits, pixel for pixel.
-        problems: errors first.
+        problems: errors first, notes last.
     """
 
     source: str
@@ -119,6 +130,7 @@ def inspect_data(
         problems.append(_unreadable(rows, images, split, data))
         split[list(images.unreadable)] = -1
     reports = {}
+    resolved = {}
     if (split >= 0).any():
         for name, task in known.items():
             try:
@@ -126,11 +138,17 @@ def inspect_data(
             except DataError as error:
                 problems.append(_as_problem(error))
             else:
+                resolved[name] = (labels, classes)
                 reports[name] = _task_report(task, labels, classes, split)
                 problems += _label_warnings(name, reports[name])
         problems += _group_warnings(rows, data, split)
-    duplicates = () if images is None else _duplicates(rows, images, split)
-    problems += _duplicate_warnings(duplicates)
+    duplicates: tuple[DuplicateImage, ...] = ()
+    if images is not None:
+        duplicates, copies = _duplicates(rows, images, split)
+        problems += [*_duplicate_warnings(duplicates), *copies]
+        for name in reports:
+            problems += _contradictions(name, rows, images, split, *resolved[name])
+        problems += _size_notes(math.prod(images.shape), _memory())
     return DataReport(
         source=rows.name,
         rows=len(rows),
@@ -141,7 +159,7 @@ def inspect_data(
         if images is None
         else tuple((rows.place(row), reason) for row, reason in sorted(images.unreadable.items())),
         duplicates=duplicates,
-        problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
+        problems=tuple(sorted(problems, key=lambda problem: ORDER.index(problem.severity))),
     )
 
 
@@ -240,21 +258,87 @@ def _group_warnings(rows: Rows, data: DataConfig, split: NDArray[np.int8]) -> li
     ]
 
 
-def _duplicates(rows: Rows, images: DecodedImages, split: NDArray[np.int8]) -> tuple[DuplicateImage, ...]:
-    """Pictures that are in more than one split, by a hash of their decoded pixels."""
+def _equal_pictures(images: DecodedImages, split: NDArray[np.int8]) -> list[list[int]]:
+    """Rows that show one picture, where several do, by a hash of their decoded pixels."""
     used = np.flatnonzero(split >= 0)
-    if not len(used):
-        return ()
     _, same, counts = np.unique(images.checks[used], return_inverse=True, return_counts=True)
-    several: dict[int, dict[str, list[str]]] = {}
+    found: dict[int, list[int]] = {}
     for row in used[counts[same] > 1].tolist():
-        found = several.setdefault(int(images.checks[row]), {})
-        found.setdefault(SPLITS[split[row]], []).append(rows.place(row))
-    return tuple(
-        DuplicateImage({name: tuple(found[name]) for name in SPLITS if name in found})
-        for found in several.values()
-        if len(found) > 1
+        found.setdefault(int(images.checks[row]), []).append(row)
+    return list(found.values())
+
+
+def _duplicates(
+    rows: Rows, images: DecodedImages, split: NDArray[np.int8]
+) -> tuple[tuple[DuplicateImage, ...], list[DataProblem]]:
+    """Pictures that are in more than one split, and a note on those that are in one split several times."""
+    torn = []
+    repeated: list[list[int]] = []
+    for found in _equal_pictures(images, split):
+        places: dict[str, tuple[str, ...]] = {}
+        for code, name in enumerate(SPLITS):
+            within = [row for row in found if split[row] == code]
+            if within:
+                places[name] = tuple(rows.place(row) for row in within)
+            if len(within) > 1:
+                repeated.append(within)
+        if len(places) > 1:
+            torn.append(DuplicateImage(places))
+    if not repeated:
+        return tuple(torn), []
+    first, second = (rows.place(row) for row in repeated[0][:2])
+    message = (
+        f"{len(repeated)} pictures occur several times within a split, {sum(map(len, repeated))} times in all,"
+        f" for example {first} and {second}."
     )
+    return tuple(torn), [DataProblem("note", "data.source", message)]
+
+
+def _contradictions(
+    name: str,
+    rows: Rows,
+    images: DecodedImages,
+    split: NDArray[np.int8],
+    labels: TaskLabels,
+    classes: tuple[str, ...],
+) -> list[DataProblem]:
+    """Equal pictures that carry different labels of a task."""
+    pairs: list[tuple[int, int]] = []
+    for found in _equal_pictures(images, np.where(labels.present, split, -1)):
+        other = next((row for row in found if (labels.values[row] != labels.values[found[0]]).any()), None)
+        if other is not None:
+            pairs.append((found[0], other))
+    if not pairs:
+        return []
+
+    def shown(row: int) -> str:
+        value = labels.values[row]
+        label = classes[value] if value.ndim == 0 else ", ".join(np.array(classes)[value > 0]) or "no class"
+        return f"{rows.place(row)} ({label})"
+
+    message = (
+        f"Task {name!r}: {len(pairs)} pictures occur with different labels,"
+        f" for example {shown(pairs[0][0])} and {shown(pairs[0][1])}."
+    )
+    return [DataProblem("warning", f"tasks.{name}.label", message, "At most one of them can be right.")]
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine; 0 if it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _size_notes(size: int, memory: int) -> list[DataProblem]:
+    if not memory or size <= LARGE * memory:
+        return []
+    message = (
+        f"The decoded images take {size / 2**30:.1f} GiB, and this machine has {memory / 2**30:.1f} GiB of memory:"
+        " images will be read from disk in random order, which is slow."
+    )
+    return [DataProblem("note", "data.image_size", message, "Choose a smaller data.image_size.")]
 
 
 def _duplicate_warnings(duplicates: tuple[DuplicateImage, ...]) -> list[DataProblem]:

@@ -1,10 +1,13 @@
 """`inspect_data` says everything at once."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.trainables.data.pictures import ALL, config, save, table, write_csv
 from trainables.config.data import DataConfig
-from trainables.config.tasks import MulticlassTask
+from trainables.config.tasks import MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.inspect import DataReport, inspect_data
 from trainables.data.prepare import prepare_data
 
@@ -77,6 +80,73 @@ def test_copies_of_an_image_in_two_splits_are_found(tmp_path: Path) -> None:
     assert len(messages) == 2
     assert "0.png" in messages[1]
     assert "39.png" in messages[1]
+
+
+def test_copies_within_a_split_are_counted_and_their_labels_compared(tmp_path: Path) -> None:
+    names = [f"{n}.png" for n in range(40)]
+    save(tmp_path, names)
+    for copy in ("37.png", "38.png", "39.png"):
+        (tmp_path / copy).write_bytes((tmp_path / "0.png").read_bytes())
+    (tmp_path / "36.png").write_bytes((tmp_path / "1.png").read_bytes())
+    columns = {
+        "path": names,
+        "label": ["cat" if n % 2 else "dog" for n in range(36)] + ["cat", "dog", "dog", ""],
+        "tags": ["a"] * 39 + ["a|b"],
+        "part": ["val" if 10 <= n < 20 else "train" for n in range(40)],
+    }
+    write_csv(tmp_path / "labels.csv", columns)
+    data = config(tmp_path, split={"column": "part"}, missing=[""])
+    tasks: dict[str, TaskConfig] = {"t": MulticlassTask(label="label"), "m": MultilabelTask(label="tags")}
+    report = inspect_data(data, tasks, seed=0, base=tmp_path)
+    assert report.duplicates == ()
+    assert report.problems[-1].severity == "note"
+    assert "2 pictures occur several times within a split, 6 times in all" in report.problems[-1].message
+    said_of = {p.key: p.message for p in report.problems if "different labels" in p.message}
+    assert said_of.keys() == {"tasks.m.label"}
+    assert "1 pictures" in said_of["tasks.m.label"]
+    assert "(a, b)" in said_of["tasks.m.label"]
+    columns["label"][36] = "dog"
+    write_csv(tmp_path / "labels.csv", columns)
+    report = inspect_data(data, {"t": tasks["t"]}, seed=0, base=tmp_path)
+    (warning,) = [problem for problem in report.problems if "different labels" in problem.message]
+    assert (warning.severity, warning.key) == ("warning", "tasks.t.label")
+    assert "1.png) (cat) and" in warning.message
+    assert "36.png) (dog)" in warning.message
+
+
+def test_dropped_images_are_listed_and_counted_by_split(tmp_path: Path) -> None:
+    """Where they would have been is part of the data's identity."""
+    digests = set()
+    for moved in (False, True):
+        table(tmp_path, part=[("train", "val", "test")[(n // 3 + moved * (n == 20)) % 3] for n in range(60)])
+        for n in (3, 4, 20, 30):
+            (tmp_path / "images" / f"{n:04d}.png").write_bytes(b"broken")
+        data = config(tmp_path, split={"column": "part"}, unreadable="drop")
+        prepared = prepare_data(data, ALL, seed=0, base=tmp_path)
+        digests.add(prepared.digest)
+        assert prepared.dropped == {"train": 1 - moved, "val": 3 + moved, "test": 0}
+        splits = {name: len(found) for name, found in prepared.splits.items()}
+        assert splits == {"train": 20, "val": 18, "test": 18}
+        report = inspect_data(data, ALL, seed=0, base=tmp_path)
+        assert report.splits == splits
+        assert [place.split("(")[1] for place, _ in report.unreadable] == [
+            f"images/{n:04d}.png)" for n in (3, 4, 20, 30)
+        ]
+        assert {reason for _, reason in report.unreadable} == {"not an image in a format that is read here"}
+    assert len(digests) == 2
+
+
+def test_images_that_do_not_fit_into_memory_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(tmp_path, 120)
+    size = 120 * 3 * 8 * 8
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 100, "SC_PAGE_SIZE": size / 50}.__getitem__)
+    assert inspect_data(config(tmp_path), ALL, seed=0, base=tmp_path).problems == ()
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 100, "SC_PAGE_SIZE": size / 70}.__getitem__)
+    (note,) = inspect_data(config(tmp_path), ALL, seed=0, base=tmp_path).problems
+    assert note.severity == "note"
+    assert "slow" in note.message
 
 
 def test_few_examples_and_absent_classes_are_said(tmp_path: Path) -> None:
