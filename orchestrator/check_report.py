@@ -118,7 +118,7 @@ def _images(report: CheckReport) -> Iterable[str]:
                   for found in report.duplicates]  # fmt: skip
     said = any(problem.key == "data.unreadable" for problem in report.errors)  # the error names some
     unreadable = [] if said else [f"{place}: {reason}" for place, reason in report.unreadable]
-    for title, lines in (("cannot be read", unreadable), ("the same picture", duplicates)):
+    for title, lines in (("cannot be read", unreadable), ("the same picture in several splits", duplicates)):
         if lines:
             yield f"{title}:"
             yield from (f"  {line}" for line in lines[:MOST_LINES])
