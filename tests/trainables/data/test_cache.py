@@ -16,7 +16,7 @@ import pytest
 
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
 from trainables.data.cache import Cache
-from trainables.data.decode import CHUNK_BYTES, DecodedImages, Wanted, decode_all
+from trainables.data.decode import DecodedImages, Wanted, decode_all
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import load_prepared
 from trainables.data.rows import EncodedImages
@@ -251,8 +251,8 @@ def test_large_images_are_decoded_a_few_at_a_time(tmp_path: Path) -> None:
     prepare_data(data, COLOR, seed=0, base=tmp_path, progress=lambda done, _: steps.append(done))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert max(np.diff(steps)) * 3 * 1024**2 <= CHUNK_BYTES
-    assert peak < 4 * CHUNK_BYTES
+    assert max(np.diff(steps)) * 3 * 1024**2 <= 64 << 20
+    assert peak < 256 << 20
 
 
 def left_over(cache: Path) -> list[str]:
