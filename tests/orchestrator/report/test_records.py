@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ConfigError
+from orchestrator.journal import FILE_NAME
 from orchestrator.report.records import find_search, flat, read_search
 from orchestrator.tracking.state import TrackingState, write_state
-from orchestrator.journal import FILE_NAME
 from tests.orchestrator.journals import search_events, write_journal
 
 

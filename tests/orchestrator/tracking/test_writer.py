@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.journal import FILE_NAME, Journal
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.state import FILE_NAME as STATE_NAME
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import sqlite_uri
-from orchestrator.journal import FILE_NAME, Journal
 from tests.orchestrator.journals import search_events, write_journal
 
 pytestmark = pytest.mark.filterwarnings(
