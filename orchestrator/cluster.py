@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -78,6 +79,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
             f"RAY_ADDRESS={where.address}: a Ray Client cannot conduct a search",
             "Use the address of the cluster itself (host:6379), or run there: ray job submit.",
         )
+    _require_answer(where)
     set_environment(where)
     import ray
 
@@ -114,6 +116,19 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
         ray.shutdown()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_answer(where: RayAddress) -> None:
+    """See that something listens at an address before Ray does: it tries for minutes."""
+    host, _, port = (where.address or "").rpartition(":")
+    if not host or not port.isdigit():
+        return  # private, or `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise ClusterError(
+            f"cannot reach the cluster at {where.address}: {error.strerror or error}", _connection_hint(where)
+        ) from error
 
 
 def nodes_of_cluster() -> list[NodeResources]:

@@ -5,6 +5,7 @@ import tempfile
 from typing import Any
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.execution import class_cache
 
 from orchestrator.datasets import Datasets
@@ -25,6 +26,8 @@ from trainables.errors import UserError
 # their processes through an agent, which costs 1.5 s at the start of a search; nothing here reads them.
 class_cache.DEFAULT_ENV_VARS.clear()
 class_cache.ENV_VARS_TO_PROPAGATE.clear()
+# Ray's telemetry asks of which kind the callbacks are, and imports MLflow for the answer: another 1.5 s.
+usage.tag_callbacks = lambda callbacks: False
 
 TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
