@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from trainables.config.balancing import BalancingConfig
+from trainables.config.balancing import BalancingConfig, StaticBalancing
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.section import NonNegativeInt, Section
@@ -19,7 +19,7 @@ class TrialConfig(Section):
     data: DataConfig
     tasks: TaskConfigs
     model: ModelConfig = ModelConfig()
-    balancing: BalancingConfig = BalancingConfig()
+    balancing: BalancingConfig = StaticBalancing()
     training: TrainingConfig = TrainingConfig()
 
     @property
