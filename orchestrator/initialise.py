@@ -14,7 +14,7 @@ from orchestrator.init_source import Source, data_config, find_source
 from orchestrator.init_text import write_text
 from orchestrator.spec import parse_spec
 from trainables.config.data import DataConfig
-from trainables.data.images import UnreadableImageError, quiet_pillow, read_header
+from trainables.data.images import UnreadableImageError, read_header, silence_pillow
 from trainables.data.prepare import kept_rows, resolve, task_columns
 from trainables.data.rows import EncodedImages, Rows
 from trainables.data.sources import read_source
@@ -88,15 +88,13 @@ def _image_size(rows: Rows) -> tuple[int | tuple[int, int] | None, tuple[tuple[i
     if not isinstance(rows.images, EncodedImages):
         return None, ()
     seen: list[tuple[int, int]] = []
-    with quiet_pillow():
-        for row in np.unique(np.linspace(0, len(rows) - 1, IMAGES).astype(int)).tolist():
-            try:
-                header = read_header(
-                    rows.images.read(rows.images.items[row]), DataConfig(source="x").max_pixels
-                )
-            except (OSError, UnreadableImageError):
-                continue  # `check` names them all
-            seen.append(header.size)
+    silence_pillow()
+    for row in np.unique(np.linspace(0, len(rows) - 1, IMAGES).astype(int)).tolist():
+        try:
+            header = read_header(rows.images.read(rows.images.items[row]), DataConfig(source="x").max_pixels)
+        except (OSError, UnreadableImageError):
+            continue  # `check` names them all
+        seen.append(header.size)
     if not seen:
         raise DataError(
             f"None of the images of {rows.name} that were tried can be read, first {rows.place(0)}.",

@@ -66,7 +66,7 @@ def ending_json(record: SearchRecord) -> dict[str, Any]:
 def ending(record: SearchRecord) -> RenderableType:
     """The ending of a search or a training, for people."""
     body = _training(record) if record.kind == "train" else _search(record)
-    return Group(Text(), *body, *_failures(record), Text(), _where(record))
+    return Group(Text(), *body, *_failures(record), *_degraded(record), Text(), _where(record))
 
 
 def _search(record: SearchRecord) -> list[RenderableType]:
@@ -135,6 +135,19 @@ def _failures(record: SearchRecord) -> list[RenderableType]:
             Text(f"{formats.count(len(trials), 'trial')} failed ({names}): {trials[0].reason}", style="red")
         )
     return [Text(), *lines] if lines else []
+
+
+def _degraded(record: SearchRecord) -> list[RenderableType]:
+    """Trials whose balancing method had no weights for some steps."""
+    found = [f"{trial.trial} ({trial.degraded})" for trial in record.trials if trial.degraded]
+    if not found:
+        return []
+    names = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+    return [
+        Text(
+            f"steps for which balancing had no solution, with equal weights instead: {names}", style="yellow"
+        )
+    ]
 
 
 def _where(record: SearchRecord) -> RenderableType:

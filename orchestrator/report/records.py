@@ -50,6 +50,11 @@ class TrialRecord:
     reports: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Its epoch reports, oldest first."""
 
+    @property
+    def degraded(self) -> int:
+        """Steps that used equal weights because the balancing method had none for them."""
+        return int(sum(report.get("training", {}).get("fallbacks", 0) for report in self.reports))
+
 
 @dataclass(frozen=True)
 class SearchRecord:

@@ -102,6 +102,8 @@ def search_table(
     if record.front:
         star, choice = _marks(unicode=unicode)
         notes.append(f"{star} Pareto set ({len(record.front)})  {choice} balanced choice")
+    if degraded := [trial.trial for trial in trials if trial.degraded]:
+        notes.append(f"degraded, some steps had equal weights for want of a solution: {', '.join(degraded)}")
     if hidden:
         notes.append(f"not shown for want of width: {', '.join(hidden)} (--format csv has all)")
     return Group(Text(title, style="bold"), table, *(Text(note, style="dim") for note in notes))

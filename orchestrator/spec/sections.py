@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, PrivateAttr, StringConstraints
 
+from orchestrator.spec.kinds import without_other_kinds
 from search_spaces.search import SearchConfig
 from search_spaces.values import Value, nest
 from trainables.config.section import Count, NonNegative, Section, Text
@@ -104,7 +105,8 @@ class ExperimentSpec(TrialConfig):
     def trial_config_with(self, values: Mapping[str, Value]) -> TrialConfig:
         """The trial of the file with `values` (by dotted key) in place of its own, validated again.
 
-        A mapping given for a key replaces all that stands there. Metrics that the search needs are measured.
+        A mapping given for a key replaces all that stands there; another kind of section keeps only what it
+        knows. Metrics that the search needs are measured.
         Raises pydantic's `ValidationError`, or `ValueError` for a key below something that has no keys.
         """
         return TrialConfig.model_validate(self.trial_values(values))
@@ -113,7 +115,7 @@ class ExperimentSpec(TrialConfig):
         """What `trial_config_with` validates, as nested plain values."""
         if self._written is None:
             self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
-        trial = nest(values, onto=self._written)
+        trial = nest(values, onto=without_other_kinds(TrialConfig, self._written, values))
         self._weights_from_folder(trial)
         _without_layers_of_linear_heads(trial)
         return trial

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from orchestrator.spec.finding import Finding, KeyPath, nearest
 from orchestrator.spec.sections import ExperimentSpec
+from trainables.config.balancing import StaticBalancing
 from trainables.config.trial import TrialConfig
 
 
@@ -18,7 +19,7 @@ def names_of_tasks(trial: TrialConfig) -> Iterator[Finding]:
     """Heads and weights of tasks that do not exist."""
     heads = [*trial.tasks, "default"]
     yield from unknown_names(trial.model.heads, heads, ("model", "heads"), "task")
-    weights = trial.balancing.weights
+    weights = trial.balancing.weights if isinstance(trial.balancing, StaticBalancing) else {}
     yield from unknown_names(weights, list(trial.tasks), ("balancing", "weights"), "task")
     if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):
         yield Finding(("balancing", "weights"), "every task weighs 0, so nothing would be learned")

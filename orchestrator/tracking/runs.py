@@ -204,6 +204,8 @@ class SearchRuns:
         best = scheme.metrics_of_best(record.metrics, record.best_epoch)
         update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
         update.tags |= {f"{scheme.TAG}status": status, f"{scheme.TAG}reason": reason or "none"}
+        if record.degraded:
+            update.tags[f"{scheme.TAG}degraded"] = f"{record.degraded} steps with equal weights"
         update.status, update.ended = scheme.STATUS[status], time
 
     def _search_ended(self, event: Event) -> None:

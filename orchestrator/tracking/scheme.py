@@ -21,6 +21,7 @@ STATUS = {"completed": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED", 
 """MLflow's status of a run by ours: what was stopped on purpose is KILLED and says why in a tag."""
 _FIXED_PARAMS = (
     "balancing.method",
+    "balancing.gradients",
     "model.backbone.name",
     "model.weights",
     "training.optimizer.name",
@@ -74,8 +75,10 @@ def params_of_trial(
     found = found or {}
     values = flat(resolved)
     values |= {key: value for key, value in found.items() if values.get(key) is None}
-    weights = (resolved.get("balancing") or {}).get("weights") or {}
-    effective = {f"balancing.weights.{task}": weights.get(task, 1.0) for task in tasks}
+    balancing = resolved.get("balancing") or {}
+    weights = balancing.get("weights") or {}
+    fixed = balancing.get("method") in ("static", "equal")  # the others' are metrics, epoch by epoch
+    effective = {f"balancing.weights.{task}": weights.get(task, 1.0) if fixed else None for task in tasks}
     heads = (resolved.get("model") or {}).get("heads") or {}
     if len(tasks) <= MAX_TASKS_APART:
         for task in tasks:

@@ -152,6 +152,8 @@ def _trial_events(
             "right.labels_seen": 12_000.0,
             "lr": lr,
             "images_per_second": 60_000.0,
+            "conflict.left:right": -0.2,
+            **({"fallbacks": 3.0} if trial == "t001" and epoch < 3 else {}),
         }
         report = {
             "epoch": epoch,

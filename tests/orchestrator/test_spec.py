@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.spec import load_spec, parse_spec
+from trainables.config.balancing import StaticBalancing
 from trainables.config.model import NamedBackbone, SmallCNN
 from trainables.config.training import SGD, AdamW, Cosine
 
@@ -147,7 +148,7 @@ def test_an_override_of_a_list_item_and_of_a_mapping() -> None:
         text, overrides=["search.objectives.1=right.f1", "balancing.weights={left: 2, right: 1}"]
     )
     assert spec.search.objectives == ("left.accuracy", "right.f1")
-    assert spec.balancing.weights == {"left": 2, "right": 1}
+    assert spec.balancing == StaticBalancing(weights={"left": 2, "right": 1})
 
 
 def test_overrides_are_remembered_and_the_text_is_as_written() -> None:
@@ -182,7 +183,7 @@ def test_a_mapping_replaces_all_that_stood_there() -> None:
     trial = parse_spec(BASE).trial_config_with(
         {"balancing.weights": {"left": 0.5}, "training.optimizer": {"name": "adamw"}}
     )
-    assert trial.balancing.weights == {"left": 0.5}
+    assert trial.balancing == StaticBalancing(weights={"left": 0.5})
     assert trial.training.optimizer == AdamW()
 
 
@@ -197,7 +198,7 @@ def test_no_values_give_the_file() -> None:
 def test_trials_do_not_share_what_they_are_made_of() -> None:
     spec = parse_spec(BASE)
     first = spec.trial_config_with({"balancing.weights": {"left": 0.5}})
-    assert spec.trial_config().balancing.weights == {"left": 1, "right": 2}
+    assert spec.trial_config().balancing == StaticBalancing(weights={"left": 1, "right": 2})
     assert first.fingerprint != spec.trial_config().fingerprint
     assert first.fingerprint == spec.trial_config_with({"balancing.weights": {"left": 0.5}}).fingerprint
 

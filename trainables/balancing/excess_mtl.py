@@ -43,9 +43,7 @@ class ExcessMTL(Balancer):
         first = self._first.copy()
         first[present] = np.where(first[present] > 0, first[present], excess)
         with np.errstate(all="ignore"):  # `usable` sees what is not finite
-            ratios = np.divide(
-                excess, first[present], out=np.ones_like(excess), where=first[present] > 0
-            )
+            ratios = np.divide(excess, first[present], out=np.ones_like(excess), where=first[present] > 0)
             logits = self._logits.copy()
             logits[present] += self.step_size * ratios
             own = np.exp(logits[present] - logits[present].max())

@@ -51,9 +51,7 @@ class GradDrop(Balancer):
         else:
             shared, matrix_TP = shared_rows(step)
             self.conflict.look(gramian_of_rows(matrix_TP), self.present(step))
-            draws = torch.rand(
-                matrix_TP.shape[1], dtype=torch.float64, generator=step.generator("graddrop")
-            )
+            draws = torch.rand(matrix_TP.shape[1], dtype=torch.float64, generator=step.generator("graddrop"))
             kept_TP = self._kept(matrix_TP, draws.to(matrix_TP))
             write_vector(step, shared, kept_TP.sum(0))
             shares = torch.stack([(matrix_TP * kept_TP).sum(1), (matrix_TP * matrix_TP).sum(1)]).double()

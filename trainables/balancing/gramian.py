@@ -114,7 +114,10 @@ class GramianBalancer(Balancer):
                 np.random.default_rng(random),
                 losses,
             )
-            with contextlib.suppress(NoWeights), np.errstate(all="ignore"):  # `usable` sees what is not finite
+            with (
+                contextlib.suppress(NoWeights),
+                np.errstate(all="ignore"),
+            ):  # `usable` sees what is not finite
                 found = self.weighting.weigh(gradients)
         weights = torch.tensor(self.usable(found, len(step.tasks)), dtype=torch.float64)
         # Kinds of CPU may differ in the last bits; the first worker's weights are everyone's.

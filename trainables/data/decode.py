@@ -272,48 +272,46 @@ def _array_chunks(images: ArrayImages, wanted: Wanted) -> Iterator[_Chunk]:
 
 
 def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache: Cache) -> Iterator[_Chunk]:
-    from trainables.data.images import Transform, quiet_pillow
+    from trainables.data.images import Transform, silence_pillow
 
     items: Sequence[Any] = images.items
     order = np.arange(len(items))
     if all(isinstance(item, int) for item in items):
         # A container is read from its beginning to its end, whatever the order of the rows.
         order = np.argsort(np.array(items, dtype=np.int64), kind="stable")
-    with quiet_pillow():
-        size, channels, read = wanted.size, wanted.channels, images.read
-        if size is None or channels is None:
-            if images.waits:
-                with writing(cache.root):
-                    fetched.mkdir()
-                read = functools.partial(_fetch, read=read, folder=fetched, root=cache.root)
-            header = functools.partial(_header, read=read, max_pixels=wanted.max_pixels, waits=images.waits)
-            headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits)
-            size, channels = _settle(headers, wanted)
-            failed = {
-                row: h for row, h in zip(order.tolist(), headers, strict=True) if isinstance(h, _Failure)
-            }
-            items = [failed.get(row, item) for row, item in enumerate(items)]
-        shape = (channels, *size)
-        decode = functools.partial(
-            _decode,
-            read=read,
-            transform=Transform(wanted.size, channels, wanted.max_pixels),
-            waits=images.waits,
-        )
-        for rows in _chunk_rows(order, shape):
-            pixels = np.zeros((len(rows), *shape), dtype=np.uint8)
-            failures: dict[int, _Failure] = {}
-            results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits)
-            for place, (row, result) in enumerate(zip(rows.tolist(), results, strict=True)):
-                if isinstance(result, _Failure):
-                    failures[row] = result
-                elif result.shape != shape:
-                    seen = f"{result.shape[1]} × {result.shape[2]}"
-                    failures[row] = _Failure(f"it is {seen} pixels, but its header says otherwise", False)
-                else:
-                    pixels[place] = result
-            del results  # as large as the pixels
-            yield rows, pixels, failures
+    silence_pillow()
+    size, channels, read = wanted.size, wanted.channels, images.read
+    if size is None or channels is None:
+        if images.waits:
+            with writing(cache.root):
+                fetched.mkdir()
+            read = functools.partial(_fetch, read=read, folder=fetched, root=cache.root)
+        header = functools.partial(_header, read=read, max_pixels=wanted.max_pixels, waits=images.waits)
+        headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits)
+        size, channels = _settle(headers, wanted)
+        failed = {row: h for row, h in zip(order.tolist(), headers, strict=True) if isinstance(h, _Failure)}
+        items = [failed.get(row, item) for row, item in enumerate(items)]
+    shape = (channels, *size)
+    decode = functools.partial(
+        _decode,
+        read=read,
+        transform=Transform(wanted.size, channels, wanted.max_pixels),
+        waits=images.waits,
+    )
+    for rows in _chunk_rows(order, shape):
+        pixels = np.zeros((len(rows), *shape), dtype=np.uint8)
+        failures: dict[int, _Failure] = {}
+        results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits)
+        for place, (row, result) in enumerate(zip(rows.tolist(), results, strict=True)):
+            if isinstance(result, _Failure):
+                failures[row] = result
+            elif result.shape != shape:
+                seen = f"{result.shape[1]} × {result.shape[2]}"
+                failures[row] = _Failure(f"it is {seen} pixels, but its header says otherwise", False)
+            else:
+                pixels[place] = result
+        del results  # as large as the pixels
+        yield rows, pixels, failures
     shutil.rmtree(fetched, ignore_errors=True)
 
 

@@ -59,14 +59,15 @@ class Header:
     grey: bool
 
 
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings, whose subjects are judged here; to be entered once, around threads."""
-    with warnings.catch_warnings():
-        _formats()  # before there are threads
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        yield
+def silence_pillow() -> None:
+    """Silence Pillow's warnings, whose subjects are judged here, for the process; to be called before threads start.
+
+    Not for a while only: `warnings.catch_warnings` puts back the filters of all threads as they were, and takes
+    away those that another one has set meanwhile, such as those of a package that it is importing.
+    """
+    _formats()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_header(encoded: bytes, max_pixels: int) -> Header:

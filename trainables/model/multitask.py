@@ -26,6 +26,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict({f"task_{task}": head for task, head in heads.items()})
         self.tasks = tuple(heads)
         self.context = context
+        self._parameters_of: dict[str | None, list[nn.Parameter]] = {}
         use_keyed_randomness(self, context)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -42,12 +43,17 @@ class MultiTaskModel(nn.Module):
         return {task: self.heads[f"task_{task}"](shared) for task in self.tasks}
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Parameters that more than one task reads, without frozen ones."""
-        return [p for p in self.backbone.parameters() if p.requires_grad]
+        """Parameters that more than one task reads, without those that were frozen when it was first asked."""
+        if None not in self._parameters_of:  # to walk through all modules at every step takes a millisecond
+            self._parameters_of[None] = [p for p in self.backbone.parameters() if p.requires_grad]
+        return self._parameters_of[None]
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Parameters of one task alone, without frozen ones."""
-        return [p for p in self.heads[f"task_{task}"].parameters() if p.requires_grad]
+        """Parameters of one task alone, without those that were frozen when it was first asked."""
+        if task not in self._parameters_of:
+            head = self.heads[f"task_{task}"]
+            self._parameters_of[task] = [p for p in head.parameters() if p.requires_grad]
+        return self._parameters_of[task]
 
     @contextmanager
     def untracked_statistics(self) -> Iterator[None]:

@@ -136,6 +136,12 @@ def test_failures_are_grouped_by_cause(tmp_path: Path) -> None:
     assert exit_code(record) == 1
 
 
+def test_steps_without_a_solution_are_told(record: SearchRecord) -> None:
+    assert "with equal weights instead: t001 (6)" in text(ending(record))
+    assert "degraded, some steps" in text(search_table(record, record.trials, width=100))
+    assert "degraded" not in text(search_table(record, record.trials[2:], width=100))
+
+
 def test_search_finished_line(record: SearchRecord) -> None:
     line = json.loads(json.dumps(ending_json(record)))
     assert list(line) == [

@@ -57,6 +57,8 @@ def test_statuses_are_true(told: dict[str, dict[str, Any]]) -> None:
     }
     assert by_trial["t003"]["tags"]["equipoise.status"] == "pruned"
     assert by_trial["t003"]["tags"]["equipoise.reason"] == "stopped after epoch 1: others did better"
+    assert by_trial["t001"]["tags"]["equipoise.degraded"] == "6 steps with equal weights"
+    assert "equipoise.degraded" not in by_trial["t000"]["tags"]
     assert by_trial["t007"]["tags"]["equipoise.reason"] == "loss of task right is nan at step 12"
 
 
@@ -74,6 +76,7 @@ def test_scheme_of_a_trial(told: dict[str, dict[str, Any]]) -> None:
         "overall/score",
         "overall/lr",
         "overall/images_per_s",
+        "conflict/left:right",
         *(f"best/{task}.{name}" for task in ("left", "right") for name in ("accuracy", "loss")),
         "best/score",
         "best/epoch",

@@ -13,9 +13,9 @@ from trainables.data.images import (
     Transform,
     UnreadableImageError,
     decode_image,
-    quiet_pillow,
     read_header,
     shape_array,
+    silence_pillow,
 )
 
 LIMIT = 1_000_000
@@ -188,13 +188,15 @@ def test_arrays_are_shaped_like_files() -> None:
     ],
 )
 def test_unreadable(content: bytes, reason: str) -> None:
-    with quiet_pillow(), pytest.raises(UnreadableImageError, match=reason):
+    silence_pillow()
+    with pytest.raises(UnreadableImageError, match=reason):
         decode_image(content, RGB)
 
 
 def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
     bomb = encoded(Image.new("1", (14_000, 14_000)), "PNG")
-    with quiet_pillow(), pytest.raises(UnreadableImageError, match="pixels"):
+    silence_pillow()
+    with pytest.raises(UnreadableImageError, match="pixels"):
         read_header(bomb, 64_000_000)
     large = encoded(Image.new("1", (2_000, 1_000)), "PNG")
     with pytest.raises(UnreadableImageError, match="max_pixels"):
@@ -210,17 +212,15 @@ def test_damaged_files_are_unreadable_and_nothing_worse(kind: str) -> None:
     content = encoded(image.quantize() if kind == "GIF" else image, kind, **options)
     rng = np.random.default_rng(0)
     outcomes = set()
-    with quiet_pillow():
-        for _ in range(300):
-            damaged = bytearray(content)
-            for place in rng.integers(0, len(content), rng.integers(1, 6)).tolist():
-                damaged[place] = rng.integers(0, 256)
-            kept = (
-                bytes(damaged[: rng.integers(1, len(content) + 1)]) if rng.random() < 0.3 else bytes(damaged)
-            )
-            try:
-                read_header(kept, LIMIT)
-                outcomes.add(decode_image(kept, Transform((8, 8), 3, LIMIT)).shape)
-            except UnreadableImageError:
-                outcomes.add(())
+    silence_pillow()
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), rng.integers(1, 6)).tolist():
+            damaged[place] = rng.integers(0, 256)
+        kept = bytes(damaged[: rng.integers(1, len(content) + 1)]) if rng.random() < 0.3 else bytes(damaged)
+        try:
+            read_header(kept, LIMIT)
+            outcomes.add(decode_image(kept, Transform((8, 8), 3, LIMIT)).shape)
+        except UnreadableImageError:
+            outcomes.add(())
     assert outcomes == {(3, 8, 8), ()}
