@@ -5,11 +5,13 @@ from torch.nn import functional
 
 
 class _Residual(nn.Module):
-    def __init__(self, channels: int, mode: str) -> None:
+    def __init__(self, channels: int, mode: str, batch_norm: bool) -> None:
         super().__init__()
         from torchvision.ops import StochasticDepth
 
-        self.stem = nn.Conv2d(channels, 6, 3, stride=2)
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, stride=2), nn.BatchNorm2d(6) if batch_norm else nn.Identity()
+        )
         self.branch = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.Dropout2d(0.2))
         self.depth = StochasticDepth(0.4, mode)
 
@@ -21,6 +23,8 @@ class _Residual(nn.Module):
         return features
 
 
-def residual(channels: int, image_size: tuple[int, int], mode: str = "row") -> nn.Module:
+def residual(
+    channels: int, image_size: tuple[int, int], mode: str = "row", batch_norm: bool = False
+) -> nn.Module:
     """Two residual branches with stochastic depth and channel dropout."""
-    return _Residual(channels, mode)
+    return _Residual(channels, mode, batch_norm)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.contracts.group import Group
+from tests.contracts.methods import SECTIONS
 from tests.trainables.synthetic import prepared, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
@@ -22,10 +23,6 @@ from trainables.training.report import EpochReport
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
-METHODS: dict[str, dict[str, Any]] = {
-    "static": {"method": "static", "weights": {"shape": 0.7, "bright": 2.0}},
-}
-
 MODELS: dict[str, dict[str, Any]] = {
     "small_cnn": {"backbone": {"name": "small_cnn", "width": 8}},
     "dropout": {
@@ -34,6 +31,10 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "batch_norm": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
     "stochastic_depth": {"backbone": "tests.contracts.nets:residual"},
+    "everything": {
+        "backbone": {"name": "tests.contracts.nets:residual", "arguments": {"batch_norm": True}},
+        "heads": {"default": {"kind": "mlp", "hidden": [8], "dropout": 0.3}},
+    },
 }
 
 EPOCHS = 5  # of 4 steps
@@ -45,7 +46,7 @@ def case(model: str, method: str, **sections: Any) -> tuple[TrialConfig, Prepare
     data = prepared(train=91, val=30, labelled=0.15, side=10)
     config = trial(
         model=MODELS[model],
-        balancing=METHODS[method],
+        balancing=SECTIONS[method],
         training={
             "epochs": EPOCHS,
             "batch_size": BATCH,
@@ -91,9 +92,21 @@ def assert_same_training(group: Group, config: TrialConfig, data: PreparedData) 
         assert all(torch.equal(first[name], other[name]) for other, _ in results for name in first)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SECTIONS)
 def test_every_method(group: Group, method: str) -> None:
     assert_same_training(group, *case("small_cnn", method))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", SECTIONS)
+def test_every_method_with_everything_at_once(group: Group, method: str) -> None:
+    """Batch normalisation, dropout, stochastic depth, augmentation, and a task that one worker never sees."""
+    augmented = {"source": "synthetic", "augment": "light"}
+    config, data = case("everything", method, data=augmented, training={"batch_size": 91, "epochs": 4})
+    order = epoch_order(91, config.seed, 0).numpy()
+    data.labels["bright"].present[order[30:]] = False  # the first worker has at least 31 rows
+    data.labels["bright"].present[order[:30:2]] = True
+    assert_same_training(group, config, data)
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m != "small_cnn"])

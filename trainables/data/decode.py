@@ -312,7 +312,8 @@ def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache:
                 pixels[place] = result
         del results  # as large as the pixels
         yield rows, pixels, failures
-    shutil.rmtree(fetched, ignore_errors=True)
+    if read is not images.read:  # never a folder that was not made here
+        shutil.rmtree(fetched, ignore_errors=True)
 
 
 def _settle(headers: Sequence[Any], wanted: Wanted) -> tuple[tuple[int, int], int]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.contracts.methods import SECTIONS
 from tests.trainables.synthetic import prepared, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
@@ -90,6 +91,12 @@ def same(ours: dict[str, float], theirs: dict[str, float]) -> bool:
         value == theirs[name] or (math.isnan(value) and math.isnan(theirs[name]))
         for name, value in ours.items()
     )
+
+
+@pytest.mark.parametrize("method", SECTIONS)
+def test_resuming_changes_nothing_for_any_method(method: str, tmp_path: Path) -> None:
+    config = trial(balancing=SECTIONS[method], training=TRAINING)
+    assert_resumes(config, prepared(train=60, val=20, labelled=0.6), tmp_path)
 
 
 @pytest.mark.parametrize("name", CASES)

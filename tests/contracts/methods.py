@@ -1,0 +1,76 @@
+"""Every balancing method as contracts try it: its section, and what it promises.
+
+A new method joins by a line here. The table is complete, which `test_balancing.py` checks.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scale = Literal["scales", "unchanged", "neither"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A `balancing` section and the class of its method."""
+
+    section: dict[str, Any]
+    scale: Scale = "scales"
+    """What multiplying all losses by s does to the step: multiply it by s and change no weight, leave it as it is,
+    or neither."""
+    random: bool = False
+    """Whether it draws: permuting tasks permutes the weights of the others."""
+
+
+METHODS: dict[str, Method] = {
+    "static": Method({"method": "static", "weights": {"shape": 0.7, "bright": 2.0}}),
+    "equal": Method({"method": "equal"}),
+    "random": Method({"method": "random"}, random=True),
+    "random, dirichlet": Method({"method": "random", "distribution": "dirichlet"}, random=True),
+    "uncertainty": Method({"method": "uncertainty", "step_size": 0.05}, scale="neither"),
+    "dwa": Method({"method": "dwa"}),
+    "geometric_mean": Method({"method": "geometric_mean"}),
+    "imtl_l": Method({"method": "imtl_l", "step_size": 0.05}, scale="neither"),
+    "famo": Method({"method": "famo"}),
+    "stch": Method({"method": "stch", "warmup_epochs": 1}, scale="unchanged"),
+    "gradnorm": Method({"method": "gradnorm"}),
+    "mgda": Method({"method": "mgda"}),
+    "mgda, losses and norms": Method({"method": "mgda", "normalize": "loss+"}),
+    "pcgrad": Method({"method": "pcgrad"}, random=True),
+    "gradvac": Method({"method": "gradvac"}, random=True),
+    "cagrad": Method({"method": "cagrad"}),
+    "imtl_g": Method({"method": "imtl_g"}),
+    "nash_mtl": Method({"method": "nash_mtl"}, scale="unchanged"),
+    "aligned_mtl": Method({"method": "aligned_mtl"}),
+    "aligned_mtl, rmse": Method({"method": "aligned_mtl", "scale": "rmse"}),
+    "fairgrad": Method({"method": "fairgrad"}, scale="unchanged"),
+    "upgrad": Method({"method": "upgrad"}),
+    "dualproj": Method({"method": "dualproj"}),
+    "con_fig": Method({"method": "con_fig"}),
+    "graddrop": Method({"method": "graddrop", "leak": 0.2}, random=True),
+    "excess_mtl": Method({"method": "excess_mtl", "step_size": 0.1}),
+    "sdmgrad": Method({"method": "sdmgrad"}, random=True),
+    "modo": Method({"method": "modo"}, scale="neither", random=True),
+}
+ONLY_PARAMETERS = ("excess_mtl", "sdmgrad", "modo")
+"""Methods that cannot do with the gradients of features."""
+GRADIENT_METHODS = (
+    "mgda",
+    "pcgrad",
+    "gradvac",
+    "cagrad",
+    "imtl_g",
+    "nash_mtl",
+    "aligned_mtl",
+    "fairgrad",
+    "upgrad",
+    "dualproj",
+    "con_fig",
+    "graddrop",
+    *ONLY_PARAMETERS,
+)
+SECTIONS: dict[str, dict[str, Any]] = {name: method.section for name, method in METHODS.items()} | {
+    f"{name} at features": METHODS[name].section | {"gradients": "features"}
+    for name in GRADIENT_METHODS
+    if name not in ONLY_PARAMETERS
+}
+"""By name, both kinds of gradients."""

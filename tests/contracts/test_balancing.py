@@ -1,0 +1,234 @@
+"""What every balancing method promises: scale, permutation, lonely and missing tasks. Methods join in `methods.py`."""
+
+import math
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.contracts.methods import GRADIENT_METHODS, METHODS, ONLY_PARAMETERS, SECTIONS
+from tests.trainables.synthetic import TASKS, prepared, trial
+from trainables.config.balancing import BalancingConfig
+from trainables.data.prepared import PreparedData
+from trainables.tasks.losses import TaskLoss
+from trainables.training.trainer import Trainer
+from trainables.training.world import World
+
+MLP = {"default": {"kind": "mlp", "hidden": [16]}}
+
+
+def trainer_of(section: dict[str, Any], *, lr: float = 0.05, scale: float = 1.0, **options: Any) -> Trainer:
+    """Double precision and plain SGD, so that a step is the gradient. `scale` multiplies all losses."""
+    training = {
+        "epochs": 2,
+        "batch_size": 24,
+        "precision": "fp64",
+        "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.0},
+        **options.pop("training", {}),
+    }
+    data = options.pop("data", None) or prepared(train=72, val=10, labelled=options.pop("labelled", 0.6))
+    config = trial(
+        balancing=section,
+        training=training,
+        model={"backbone": {"name": "small_cnn", "width": 8}, "heads": MLP},
+        **options,
+    )
+    trainer = Trainer(config, data, World.single())
+    for loss in trainer._losses.values():
+        multiply(loss, scale)
+    return trainer
+
+
+def multiply(loss: TaskLoss, scale: float) -> None:
+    total = loss.total
+    loss.total = lambda *a, **k: total(*a, **k) * scale  # type: ignore[method-assign]
+
+
+def trained(trainer: Trainer) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Parameters and what every epoch reported."""
+    reports = [trainer.run_epoch().training for _ in range(trainer.config.training.epochs)]
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}, reports
+
+
+def weights(report: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in report.items() if name.endswith(".weight")}
+
+
+def shared(parameters: dict[str, Tensor]) -> Tensor:
+    return torch.cat([p.flatten() for name, p in parameters.items() if name.startswith("backbone")])
+
+
+def moved(trainer: Trainer) -> Tensor:
+    """What the shared parameters moved by."""
+    before = shared(dict(trainer.model.named_parameters())).detach().clone()
+    return shared(trained(trainer)[0]) - before
+
+
+def test_the_table_of_methods_is_complete() -> None:
+    union = get_args(get_args(BalancingConfig)[0])
+    names = {cls.model_fields["method"].default for cls in union}
+    assert names == {method.section["method"] for method in METHODS.values()}
+    both = {cls.model_fields["method"].default for cls in union if "gradients" in cls.model_fields}
+    assert both | set(ONLY_PARAMETERS) == set(GRADIENT_METHODS)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@pytest.mark.parametrize("name", SECTIONS)
+def test_multiplying_all_losses_does_what_the_method_says(name: str, factor: float) -> None:
+    method = METHODS[name.removesuffix(" at features")]
+    section = SECTIONS[name]
+    if method.scale == "scales":
+        ours, reports = trained(trainer_of(section))
+        theirs, scaled = trained(trainer_of(section, lr=0.05 / factor, scale=factor))
+        for p, q in zip(ours.values(), theirs.values(), strict=True):
+            torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-8)
+        for before, after in zip(reports, scaled, strict=True):
+            assert weights(after) == pytest.approx(weights(before), rel=1e-6, abs=1e-9, nan_ok=True)
+    elif method.scale == "unchanged":
+        one_step = {"epochs": 1, "batch_size": 72} if section["method"] in GRADIENT_METHODS else {}
+        step = moved(trainer_of(section, training=one_step))
+        scaled_step = moved(trainer_of(section, scale=factor, training=one_step))
+        torch.testing.assert_close(scaled_step, step, rtol=1e-6, atol=1e-9)
+    else:  # neither
+        lr = 1e-8  # a million times as much must not diverge
+        step = moved(trainer_of(section, lr=lr))
+        scaled_step = moved(trainer_of(section, lr=lr, scale=factor))
+        divided = moved(trainer_of(section, lr=lr / factor, scale=factor))
+        assert (scaled_step - step).norm() > 1e-4 * step.norm()
+        assert (divided - step).norm() > 1e-4 * step.norm()
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_order_of_tasks_does_not_matter(name: str) -> None:
+    if METHODS[name.removesuffix(" at features")].random:
+        pytest.skip("draws: the order decides who gets which draw")
+    ours, reports = trained(trainer_of(SECTIONS[name]))
+    theirs, permuted = trained(trainer_of(SECTIONS[name], tasks=("marks", "shape", "bright")))
+    for name_of, p in ours.items():
+        torch.testing.assert_close(theirs[name_of], p, rtol=0, atol=1e-9)
+    for before, after in zip(reports, permuted, strict=True):
+        assert weights(after) == pytest.approx(weights(before), abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_one_task_alone_gives_its_own_gradient(name: str) -> None:
+    if name == "sdmgrad":
+        pytest.skip("steps on a third of the batch")
+    one_step = {"epochs": 1, "batch_size": 72}
+    ours = moved(trainer_of(SECTIONS[name], tasks=("shape",), training=one_step))
+    gradient = moved(trainer_of({"method": "equal"}, tasks=("shape",), training=one_step))
+    assert torch.cosine_similarity(ours, gradient, dim=0).item() == pytest.approx(1, abs=1e-9)
+    section = SECTIONS[name]
+    if METHODS[name.removesuffix(" at features")].scale == "scales" and section["method"] != "static":
+        torch.testing.assert_close(ours, gradient)
+
+
+def with_twin(section: dict[str, Any], data: PreparedData) -> Trainer:
+    """One step of the task `shape` and of another one that is the same, initial head included."""
+    data.labels["twin"], data.classes["twin"] = data.labels["shape"], data.classes["shape"]
+    trainer = trainer_of(
+        section | ({"weights": {}} if section["method"] == "static" else {}),
+        tasks={"shape": TASKS["shape"], "twin": TASKS["shape"]},
+        data=data,
+        training={"epochs": 1, "batch_size": 72},
+    )
+    heads = trainer.model.heads
+    heads["task_twin"].load_state_dict(heads["task_shape"].state_dict())
+    return trainer
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_twin_of_a_task_changes_no_direction(name: str) -> None:
+    """Two tasks with the same gradient move the shared part as one of them alone."""
+    if METHODS[name.removesuffix(" at features")].random:
+        pytest.skip("draws")
+    data = prepared(train=72, val=10)
+    ours = moved(with_twin(SECTIONS[name], data))
+    one_step = {"epochs": 1, "batch_size": 72}
+    gradient = moved(trainer_of({"method": "equal"}, tasks=("shape",), data=data, training=one_step))
+    assert torch.cosine_similarity(ours, gradient, dim=0).item() == pytest.approx(1, abs=1e-7)
+
+
+def survives(section: dict[str, Any], steps: int) -> None:
+    epochs = max(1, steps // 100)
+    data = prepared(train=min(steps, 100) * 8, val=20, labelled=0.05)
+    trainer = trainer_of(
+        section, data=data, training={"epochs": epochs, "batch_size": 8, "precision": "fp32"}, lr=0.02
+    )
+    for _ in range(epochs):
+        report = trainer.run_epoch()
+        assert all(math.isfinite(v) for k, v in report.training.items() if k.endswith("train_loss"))
+    assert all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_most_labels_may_be_missing(name: str) -> None:
+    survives(SECTIONS[name], steps=50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SECTIONS)
+def test_most_labels_may_be_missing_for_long(name: str) -> None:
+    survives(SECTIONS[name], steps=1000)
+
+
+def test_the_gradient_is_unbiased_when_labels_are_missing_at_random() -> None:
+    """The mean over random masks is the gradient of all labels, however few of them each mask leaves."""
+    one_step = {"epochs": 1, "batch_size": 60}
+    complete = prepared(train=60, val=2, tasks=("shape",))
+    true = moved(trainer_of({"method": "equal"}, tasks=("shape",), data=complete, training=one_step))
+    generator = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        data = prepared(train=60, val=2, tasks=("shape",))
+        data.labels["shape"].present[:60] = generator.random(60) < 0.05
+        if data.labels["shape"].present[:60].any():
+            found.append(
+                moved(trainer_of({"method": "equal"}, tasks=("shape",), data=data, training=one_step))
+            )
+    along = torch.stack(found) @ true / (true @ true)
+    error = along.std().item() / math.sqrt(len(found))
+    assert error < 0.15
+    assert along.mean().item() == pytest.approx(1, abs=4 * error)
+
+
+def test_weights_cosines_and_labels_are_reported_every_epoch() -> None:
+    for section in ({"method": "cagrad"}, {"method": "equal"}):
+        _, reports = trained(trainer_of(section))
+        for report in reports:
+            assert {"conflict.shape:bright", "conflict.shape:marks", "conflict.bright:marks"} <= report.keys()
+            assert all(-1 <= value <= 1 for name, value in report.items() if name.startswith("conflict."))
+            assert {"shape.weight", "shape.labels_seen"} <= report.keys()
+            assert "fallbacks" not in report
+
+
+def test_cosines_are_those_of_gradients_computed_one_by_one() -> None:
+    one_step = {"epochs": 1, "batch_size": 72}
+    shape, marks = (
+        moved(trainer_of({"method": "equal"}, tasks=(task,), training=one_step))
+        for task in ("shape", "marks")
+    )
+    expected = torch.cosine_similarity(shape, marks, dim=0).item()
+    report = trainer_of({"method": "cagrad"}, training=one_step).run_epoch().training
+    assert report["conflict.shape:marks"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_step_without_weights_uses_equal_ones_and_is_counted() -> None:
+    trainer = with_twin({"method": "nash_mtl"}, prepared(train=72, val=10))
+    multiply(trainer._losses["twin"], -1)  # opposite gradients: no bargain makes both better off
+    report = trainer.run_epoch().training
+    assert report["fallbacks"] == 1
+    assert weights(report) == {"shape.weight": 0.5, "twin.weight": 0.5}
+    assert report["conflict.shape:twin"] == pytest.approx(-1)
+
+
+def test_what_is_saved_stays_as_it_was() -> None:
+    for name in SECTIONS:
+        trainer = trainer_of(SECTIONS[name])
+        trainer.run_epoch()
+        state = trainer.balancer.state_dict()
+        kept = {key: value.clone() for key, value in state.items()}
+        trainer.run_epoch()
+        assert all(torch.equal(state[key], kept[key]) for key in kept), name
