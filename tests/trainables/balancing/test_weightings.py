@@ -240,7 +240,7 @@ def test_published_and_hand_worked_weights() -> None:
     np.testing.assert_allclose(weigh(WEIGHTINGS["fairgrad"], orthogonal), [1 / 3, 1 / 4])
     wanted = [9 ** (-2 / 3), 16 ** (-2 / 3)]
     np.testing.assert_allclose(weigh(WEIGHTINGS["fairgrad, 2"], orthogonal), wanted)
-    np.testing.assert_allclose(weigh(WEIGHTINGS["aligned_mtl"], orthogonal), [1, 3 / 4])
+    np.testing.assert_allclose(weigh(WEIGHTINGS["aligned_mtl"], orthogonal), [1 / 2, 3 / 8])
     np.testing.assert_allclose(weigh(WEIGHTINGS["upgrad"], orthogonal), [1 / 2, 1 / 2])
     # ‖g₀‖ = 2.5; the task with the shorter gradient is the one worse off, so w = (1, 0) and d = g₀ + (1, 0).
     np.testing.assert_allclose(weigh(WEIGHTINGS["cagrad"], orthogonal) @ orthogonal, [2.5, 2.0])
