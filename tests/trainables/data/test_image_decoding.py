@@ -1,7 +1,9 @@
 """However a picture is saved, it is seen alike."""
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.trainables.data.pictures import smooth
+from trainables.data.cache import Cache
+from trainables.data.decode import Wanted, _decoded_chunks
 from trainables.data.images import (
     Transform,
     UnreadableImageError,
@@ -17,6 +21,7 @@ from trainables.data.images import (
     shape_array,
     silence_pillow,
 )
+from trainables.data.rows import EncodedImages
 
 LIMIT = 1_000_000
 RGB = Transform(None, 3, LIMIT)
@@ -191,6 +196,31 @@ def test_unreadable(content: bytes, reason: str) -> None:
     silence_pillow()
     with pytest.raises(UnreadableImageError, match=reason):
         decode_image(content, RGB)
+
+
+def chunks_of_three(folder: Path) -> Iterator[object]:
+    pixels = [encoded(Image.new("L", (4, 4)), "PNG")] * 3
+    images = EncodedImages(items=range(3), read=lambda item: pixels[item])
+    return _decoded_chunks(images, Wanted((4, 4), 1, LIMIT), folder, Cache(folder.parent))
+
+
+def test_decoding_keeps_the_warning_filters_that_another_thread_sets_meanwhile(tmp_path: Path) -> None:
+    """As a package does that is being imported while images are decoded."""
+
+    class Others(Warning): ...
+
+    chunks = chunks_of_three(tmp_path / "fetched")
+    next(chunks)
+    warnings.simplefilter("ignore", Others)
+    assert list(chunks) == []
+    warnings.warn("not to be seen", Others, stacklevel=1)
+
+
+def test_decoding_removes_no_folder_that_it_did_not_make(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    assert len(list(chunks_of_three(precious))) == 1
+    assert precious.is_dir()
 
 
 def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
