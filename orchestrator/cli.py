@@ -171,6 +171,26 @@ def ui(
 
 
 @app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.finding import exit_code, print_findings
+    from orchestrator.spec import load_spec
+
+    _silence_libraries()
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        findings = examine(load_spec(config, overrides or []) if config is not None else None)
+    print_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from orchestrator.spec.schema import json_schema
