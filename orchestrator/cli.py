@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
+from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def schema() -> None:
 
 def _fail(message: str, hint: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
+    typer.echo(redacted(message), err=True)
     if hint:
         typer.secho("hint: ", fg="cyan", nl=False, err=True)
         typer.echo(hint, err=True)
