@@ -16,13 +16,32 @@ def tasks_unsure(spec: ExperimentSpec, damaged: Collection[KeyPath]) -> bool:
 
 
 def names_of_tasks(trial: TrialConfig) -> Iterator[Finding]:
-    """Heads and weights of tasks that do not exist."""
+    """Heads, weights and sources of tasks that do not exist, and tasks that no source is labelled for."""
     heads = [*trial.tasks, "default"]
     yield from unknown_names(trial.model.heads, heads, ("model", "heads"), "task")
     weights = trial.balancing.weights if isinstance(trial.balancing, StaticBalancing) else {}
     yield from unknown_names(weights, list(trial.tasks), ("balancing", "weights"), "task")
     if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):
         yield Finding(("balancing", "weights"), "every task weighs 0, so nothing would be learned")
+    yield from _tasks_of_sources(trial)
+
+
+def _tasks_of_sources(trial: TrialConfig) -> Iterator[Finding]:
+    if trial.data.sources is None:
+        return
+    tasks = list(trial.tasks)
+    for index, source in enumerate(trial.data.sources):
+        path = ("data", "sources", index, "tasks")
+        if isinstance(source.tasks, dict):
+            yield from unknown_names(source.tasks, tasks, path, "task")
+            continue
+        for place, name in enumerate(source.tasks):
+            for finding in unknown_names([name], tasks, path, "task"):
+                yield Finding((*path, place), finding.message)
+    for name in tasks:
+        if not any(name in source.tasks for source in trial.data.sources):
+            message = "no source is labelled for it. Add it to the tasks of one of data.sources"
+            yield Finding(("tasks", name), message, at_key=True)
 
 
 def unknown_names(names: Iterable[str], known: list[str], path: KeyPath, what: str) -> Iterator[Finding]:

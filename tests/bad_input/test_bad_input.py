@@ -15,7 +15,15 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli import app
-from tests.bad_input.cases import DATA, DATA_CASES, FILE_CASES, GOOD, Case
+from tests.bad_input.cases import (
+    DATA,
+    DATA_CASES,
+    FILE_CASES,
+    GOOD,
+    SOURCE_DATA_CASES,
+    SOURCE_FILE_CASES,
+    Case,
+)
 
 COLORS = ("red", "green", "blue")
 JARGON = re.compile(
@@ -123,7 +131,7 @@ def test_the_good_file_is_good(run: CliRunner) -> None:
     assert "ready to train" in result.stdout
 
 
-@pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FILE_CASES + SOURCE_FILE_CASES, ids=lambda case: case.name)
 def test_the_file(case: Case, run: CliRunner, project: Path) -> None:
     before = files(project)
     overrides = [part for override in case.overrides for part in ("-s", override)]
@@ -132,7 +140,7 @@ def test_the_file(case: Case, run: CliRunner, project: Path) -> None:
     assert files(project) == before
 
 
-@pytest.mark.parametrize("case", DATA_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", DATA_CASES + SOURCE_DATA_CASES, ids=lambda case: case.name)
 def test_the_data(case: Case, run: CliRunner, project: Path) -> None:
     before = files(project)
     judge(check(run, changed(case)), case)
