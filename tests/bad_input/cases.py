@@ -316,7 +316,7 @@ def of_sources(name: str, old: str, new: str, says: tuple[str, ...], code: int =
 
 
 SOURCE_FILE_CASES = (
-    Case("neither source nor sources", SINGLE, "", ("tiny.yaml:3:1: data:", "write source")),
+    Case("neither source nor sources", SINGLE, "", ("tiny.yaml:4:3: data:", "write source")),
     Case(
         "a source and sources",
         "  source: labels.csv\n",
@@ -360,13 +360,13 @@ SOURCE_FILE_CASES = (
         "an unknown mixing",
         "  sources:",
         "  mixing: unifrom\n  sources:",
-        ("data.mixing", "proportional or uniform", "Did you mean uniform?"),
+        ("data.mixing", "the key temperature", "Did you mean uniform?"),
     ),
     of_sources(
         "a ratio of no source",
         "  sources:",
         "  mixing: {one: 1, tow: 2}\n  sources:",
-        ("tiny.yaml:4:24: data.mixing.tow", "Sources: one, two"),
+        ("tiny.yaml:4:25: data.mixing.tow", "Sources: one, two"),
     ),
     of_sources(
         "a ratio missing", "  sources:", "  mixing: {one: 1}\n  sources:", ("data.mixing", "no ratio for two")
@@ -390,13 +390,13 @@ SOURCE_FILE_CASES = (
 
 SOURCE_DATA_CASES = (
     of_sources(
-        "no table of a source", "labels.csv", "lables.csv", ("tiny.yaml:5:26: data.sources[0].source",), DATA
+        "no table of a source", "labels.csv", "lables.csv", ("tiny.yaml:5:27: data.sources[0].source",), DATA
     ),
     of_sources(
         "no image column of a source",
         "tasks: [logo]",
         "tasks: [logo], image: file",
-        ("tiny.yaml:6:74: data.sources[1].image", "'file'"),
+        ("tiny.yaml:6:75: data.sources[1].image", "'file'"),
         DATA,
     ),
     of_sources("no image folder of a source", "images", "imgs", ("data.sources[0].root", "imgs"), DATA),

@@ -152,8 +152,8 @@ class DataConfig(SourceKeys):
             if self.mixing != "proportional":
                 refuse("only several data.sources can be mixed", "mixing")
             return self
-        for key in SourceKeys.model_fields:
-            if key in self.model_fields_set:
+        for key, field in SourceKeys.model_fields.items():
+            if getattr(self, key) != field.get_default(call_default_factory=True):
                 refuse(f"with several sources each has its own. Write {key} in data.sources", key)
         names = [source.name for source in self.sources]
         for index, name in enumerate(names):
@@ -161,6 +161,8 @@ class DataConfig(SourceKeys):
                 refuse(f"{name} is the name of two sources", "sources", index, "name")
         if isinstance(self.mixing, dict):
             for name in self.mixing:
+                if name == "temperature" and name not in names:  # taken for a ratio
+                    refuse(f"{self.mixing[name]:g} is not allowed; a number ≥ 1 is needed", "mixing", name)
                 if name not in names:
                     refuse(f"there is no source {name}. Sources: {', '.join(names)}", "mixing", name)
             if left_out := [name for name in names if name not in self.mixing]:
