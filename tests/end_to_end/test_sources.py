@@ -110,7 +110,7 @@ def test_mlflow_knows_sources_and_mixing(folder: Path) -> None:
     assert {found.data.params["data.mixing"] for found in trials} == {
         "proportional",
         "uniform",
-        '{"shades":1,"signs":3}',
+        '{"shades":1.0,"signs":3.0}',
     }
     assert {item.dataset.name for found in trials for item in inputs_of(found)} == {"shades+signs"}
 

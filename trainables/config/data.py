@@ -104,7 +104,7 @@ class SourceConfig(SourceKeys):
 class Temperature(Section):
     """Between proportional (1) and uniform (infinite): shares ∝ rows^(1/temperature).
 
-    Source: Arivazhagan et al., "Massively Multilingual Neural Machine Translation in the Wild", 2019, section 4.1.
+    Source: Arivazhagan et al., "Massively Multilingual Neural Machine Translation in the Wild", 2019.
     """
 
     temperature: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)]
@@ -122,13 +122,13 @@ class DataConfig(SourceKeys):
 
     sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)] | None = None
     """Instead of `source`: several, each labelled for some of the tasks. Each is split by itself, and all images
-    are brought to one shape (`image_size`; RGB if any source is)."""
+    are brought to one shape (`image_size`; RGB if any source is, grey being repeated)."""
     mixing: Mixing = "proportional"
     """How often each source is drawn in training. proportional: every training image once per epoch, in one random
-    order. uniform: all sources equally often. Or ratios, `{digits: 2, clothes: 1}`. An epoch has as many draws as
-    there are training images, and every batch is mixed as exactly as whole images allow; a source that is drawn
-    more often than it has images is repeated, anew shuffled, and of one that is drawn less often other images
-    come in every epoch. Validation and test know no mixing."""
+    order. uniform: all sources equally often. `{temperature: T}`: in between. Or ratios, `{digits: 2, clothes: 1}`.
+    An epoch always has as many draws as there are training images. Every batch is mixed as exactly as whole images
+    allow; a source that is drawn more often than it has images is shuffled and drawn again, and of one that is
+    drawn less often each epoch takes the images that have waited longest. Validation and test are never mixed."""
     image_size: Count | tuple[Count, Count] | None = None
     """Side, or [height, width], in pixels: images are scaled until they cover it, and what sticks out is cut
     off equally at both ends. Default: the images' own size, which must then be one."""

@@ -118,7 +118,7 @@ def read_examples(
         tell: what to do with errors, which speak of keys as they stand in the file.
     """
     found: list[Source] = []
-    whole = dict(tasks)  # of which no source's labels are lost
+    whole = dict(tasks)  # of which no source's labels or splits are lost
     for name, key, source, config, columns in _described(data, tasks):
         rows: Rows | None = None
         with told(tell, key):
@@ -134,6 +134,8 @@ def read_examples(
             split = np.full(len(rows), -1, dtype=np.int8)
             with told(tell, key):
                 split = assign_split(rows, config, {task: tasks[task] for task in labels}, labels, seed)
+            if (split < 0).all():
+                whole = {task: asked for task, asked in whole.items() if task not in labels}
             found.append(Source(name, key, config, rows, labels, split))
     return Examples(tuple(found), whole)
 

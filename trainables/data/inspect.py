@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,92 +12,19 @@ from trainables.config.tasks import MultilabelTask, TaskConfig
 from trainables.data.cache import Cache, cache_root
 from trainables.data.decode import DecodedImages, Progress
 from trainables.data.decode_sources import decode_sources
+from trainables.data.duplicates import contradictions, duplicate_warnings, duplicates
 from trainables.data.examples import Examples, Source, keys_of_source, read_examples, told
 from trainables.data.labels import resolve_task
 from trainables.data.prepare import unreadable_error
 from trainables.data.prepared import SPLITS, TaskLabels
+from trainables.data.report import ORDER, DataProblem, DataReport, DuplicateImage, SourceReport, TaskReport
 from trainables.errors import DataError
 
 FEW = 5
 """Training examples of a class below which it is said to have few."""
 
-ORDER = ("error", "warning", "note")
-"""Of problems."""
-
 LARGE = 0.6
 """Part of the machine's memory that decoded images may fill without a remark."""
-
-
-@dataclass(frozen=True)
-class DataProblem:
-    """Something to know before training.
-
-    An error stops `prepare_data`; a warning is probably not meant; a note is a remark.
-    """
-
-    severity: Literal["error", "warning", "note"]
-    key: str | None
-    message: str
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """The labels of one task.
-
-    Attributes:
-        classes: class names; binary: (negative, positive).
-        counts: examples by split and class.
-        labelled: examples that have a label, by split.
-        missing: examples that have none, by split.
-    """
-
-    classes: tuple[str, ...]
-    counts: dict[str, dict[str, int]]
-    labelled: dict[str, int]
-    missing: dict[str, int]
-
-
-@dataclass(frozen=True)
-class SourceReport:
-    """One of several sources: its examples by split, and by task and split those that have a label."""
-
-    splits: dict[str, int]
-    labelled: dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True)
-class DuplicateImage:
-    """One picture that is in several splits: where it is found in each."""
-
-    places: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """What is known of the data.
-
-    Attributes:
-        source: its name, or those of all sources.
-        rows: examples, after `data.keep`.
-        image_shape: (channels, height, width), if images could be decoded.
-        splits: examples by split.
-        tasks: by name; those whose labels could be resolved.
-        unreadable: (place, reason) of every image that cannot be read, left out or not.
-        duplicates: pictures that are in several splits, pixel for pixel.
-        problems: errors first, notes last.
-        sources: by name; empty with a single `source`.
-    """
-
-    source: str
-    rows: int = 0
-    image_shape: tuple[int, int, int] | None = None
-    splits: dict[str, int] = field(default_factory=dict)
-    tasks: dict[str, TaskReport] = field(default_factory=dict)
-    unreadable: tuple[tuple[str, str], ...] = ()
-    duplicates: tuple[DuplicateImage, ...] = ()
-    problems: tuple[DataProblem, ...] = ()
-    sources: dict[str, SourceReport] = field(default_factory=dict)
 
 
 def inspect_data(
@@ -151,12 +76,12 @@ def inspect_data(
         for source, own in zip(examples.sources, examples.ranges, strict=True):
             with told(tell, source.key):
                 problems += _group_warnings(source, split[own.start : own.stop])
-    duplicates: tuple[DuplicateImage, ...] = ()
+    torn: tuple[DuplicateImage, ...] = ()
     if images is not None:
-        duplicates, copies = _duplicates(examples, images, split)
-        problems += [*_duplicate_warnings(duplicates), *copies]
+        torn, copies = duplicates(examples, images, split)
+        problems += [*duplicate_warnings(torn), *copies]
         for task in reports:
-            problems += _contradictions(task, examples, images, split, *resolved[task])
+            problems += contradictions(task, examples, images, split, *resolved[task])
         problems += _size_notes(images.size, _memory())
     return DataReport(
         source=name if data.sources else examples.sources[0].rows.name,
@@ -167,7 +92,7 @@ def inspect_data(
         unreadable=()
         if images is None
         else tuple((examples.place(row), reason) for row, reason in sorted(images.unreadable.items())),
-        duplicates=duplicates,
+        duplicates=torn,
         problems=tuple(
             sorted(
                 (_of_sources(problem, examples.key) for problem in problems),
@@ -291,71 +216,6 @@ def _group_warnings(source: Source, split: NDArray[np.int8]) -> list[DataProblem
     ]
 
 
-def _equal_pictures(images: DecodedImages, split: NDArray[np.int8]) -> list[list[int]]:
-    """Rows that show one picture, where several do, by a hash of their decoded pixels."""
-    used = np.flatnonzero(split >= 0)
-    _, same, counts = np.unique(images.checks[used], return_inverse=True, return_counts=True)
-    found: dict[int, list[int]] = {}
-    for row in used[counts[same] > 1].tolist():
-        found.setdefault(int(images.checks[row]), []).append(row)
-    return list(found.values())
-
-
-def _duplicates(
-    examples: Examples, images: DecodedImages, split: NDArray[np.int8]
-) -> tuple[tuple[DuplicateImage, ...], list[DataProblem]]:
-    """Pictures that are in more than one split, and a note on those that are in one split several times."""
-    torn = []
-    repeated: list[list[int]] = []
-    for found in _equal_pictures(images, split):
-        places: dict[str, tuple[str, ...]] = {}
-        for code, name in enumerate(SPLITS):
-            within = [row for row in found if split[row] == code]
-            if within:
-                places[name] = tuple(examples.place(row) for row in within)
-            if len(within) > 1:
-                repeated.append(within)
-        if len(places) > 1:
-            torn.append(DuplicateImage(places))
-    if not repeated:
-        return tuple(torn), []
-    first, second = (examples.place(row) for row in repeated[0][:2])
-    message = (
-        f"{len(repeated)} pictures occur several times within a split, {sum(map(len, repeated))} times in all,"
-        f" for example {first} and {second}."
-    )
-    return tuple(torn), [DataProblem("note", "data.source", message)]
-
-
-def _contradictions(
-    name: str,
-    examples: Examples,
-    images: DecodedImages,
-    split: NDArray[np.int8],
-    labels: TaskLabels,
-    classes: tuple[str, ...],
-) -> list[DataProblem]:
-    """Equal pictures that carry different labels of a task."""
-    pairs: list[tuple[int, int]] = []
-    for found in _equal_pictures(images, np.where(labels.present, split, -1)):
-        other = next((row for row in found if (labels.values[row] != labels.values[found[0]]).any()), None)
-        if other is not None:
-            pairs.append((found[0], other))
-    if not pairs:
-        return []
-
-    def shown(row: int) -> str:
-        value = labels.values[row]
-        label = classes[value] if value.ndim == 0 else ", ".join(np.array(classes)[value > 0]) or "no class"
-        return f"{examples.place(row)} ({label})"
-
-    message = (
-        f"Task {name!r}: {len(pairs)} pictures occur with different labels,"
-        f" for example {shown(pairs[0][0])} and {shown(pairs[0][1])}."
-    )
-    return [DataProblem("warning", f"tasks.{name}.label", message, "At most one of them can be right.")]
-
-
 def _memory() -> int:
     """Bytes of memory of this machine; 0 if it does not say."""
     try:
@@ -372,21 +232,3 @@ def _size_notes(size: int, memory: int) -> list[DataProblem]:
         " images will be read from disk in random order, which is slow."
     )
     return [DataProblem("note", "data.image_size", message, "Choose a smaller data.image_size.")]
-
-
-def _duplicate_warnings(duplicates: tuple[DuplicateImage, ...]) -> list[DataProblem]:
-    warnings = []
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = [found.places for found in duplicates if first in found.places and second in found.places]
-        if shared:
-            example = f"{shared[0][first][0]} and {shared[0][second][0]}"
-            warnings.append(
-                DataProblem(
-                    "warning",
-                    "data.split",
-                    f"{len(shared)} pictures are in both the {first} and the {second} split,"
-                    f" pixel for pixel, for example {example}.",
-                    "Remove the copies, or keep those of one source together with data.split.group.",
-                )
-            )
-    return warnings

@@ -255,7 +255,7 @@ def test_errors_name_the_keys_of_the_source(
     assert says in f"{caught.value}"
     found = [problem for problem in inspect_data(data, TASKS, seed=0, base=tmp_path).problems
              if problem.severity == "error"]  # fmt: skip
-    assert (found[0].key, found[0].message) == (key, caught.value.message)
+    assert [(problem.key, problem.message) for problem in found] == [(key, caught.value.message)]
 
 
 def test_sources_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
