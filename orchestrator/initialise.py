@@ -48,8 +48,7 @@ def initialise(sources: Sequence[str], output: Path, *, force: bool = False) -> 
         raise ConfigError(f"{output.parent} is no folder.", "Make it first, or choose another name with -o.")
     base = output.absolute().parent
     source = find_source(sources, base)
-    config = data_config(source)
-    rows = read_source(config.source or "", config, base)
+    rows = read_source(source.written, data_config(source), base)
     guess = guess_columns(rows, skip={source.image} if source.image else ())
     guess, dropped = _trainable(rows, source, guess)
     if not guess.tasks:

@@ -16,17 +16,17 @@ def tasks_unsure(spec: ExperimentSpec, damaged: Collection[KeyPath]) -> bool:
 
 
 def names_of_tasks(trial: TrialConfig) -> Iterator[Finding]:
-    """Heads, weights and sources of tasks that do not exist, and tasks that no source is labelled for."""
+    """Heads and weights of tasks that do not exist."""
     heads = [*trial.tasks, "default"]
     yield from unknown_names(trial.model.heads, heads, ("model", "heads"), "task")
     weights = trial.balancing.weights if isinstance(trial.balancing, StaticBalancing) else {}
     yield from unknown_names(weights, list(trial.tasks), ("balancing", "weights"), "task")
     if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):
         yield Finding(("balancing", "weights"), "every task weighs 0, so nothing would be learned")
-    yield from _tasks_of_sources(trial)
 
 
-def _tasks_of_sources(trial: TrialConfig) -> Iterator[Finding]:
+def tasks_of_sources(trial: TrialConfig) -> Iterator[Finding]:
+    """Tasks of sources that do not exist, and tasks that none of several sources is labelled for."""
     if trial.data.sources is None:
         return
     tasks = list(trial.tasks)

@@ -20,8 +20,10 @@ from tests.bad_input.cases import (
     DATA_CASES,
     FILE_CASES,
     GOOD,
+    SINGLE,
     SOURCE_DATA_CASES,
     SOURCE_FILE_CASES,
+    SOURCES,
     Case,
 )
 
@@ -158,6 +160,15 @@ def test_all_errors_come_at_once_and_in_order(run: CliRunner) -> None:
     lines = result.stderr.splitlines()
     assert "3 errors in tiny.yaml" in lines[0]
     assert [line.split(": ")[1] for line in lines[1:4]] == ["seed", "training.epoch", "search.objectives[0]"]
+
+
+def test_a_damaged_source_says_nothing_of_the_tasks_it_may_have(run: CliRunner) -> None:
+    text = GOOD.replace(
+        SINGLE, SOURCES.replace("{name: two, source: labels.csv, root: images, tasks: [logo]}", "5")
+    )
+    result = check(run, text, "--config-only")
+    (line,) = result.stderr.splitlines()
+    assert "data.sources[1]: 5 is a whole number" in line
 
 
 def test_no_such_file(run: CliRunner) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,12 +119,13 @@ def read_examples(
     """
     found: list[Source] = []
     whole = dict(tasks)  # of which no source's labels or splits are lost
-    for name, key, source, config, columns in _described(data, tasks):
+    for described in _described(data, tasks):
+        key, config = described.key, described.config
         rows: Rows | None = None
         with told(tell, key):
-            rows = kept_rows(read_source(source, config, base), config)
+            rows = kept_rows(read_source(described.source, config, base), config)
         labels = {}
-        for task, (column, column_key) in columns.items():
+        for task, (column, column_key) in described.labels.items():
             if rows is not None:
                 with told(tell, key):
                     labels[task] = label_column(rows, config, column, column_key)
@@ -136,17 +137,24 @@ def read_examples(
                 split = assign_split(rows, config, {task: tasks[task] for task in labels}, labels, seed)
             if (split < 0).all():
                 whole = {task: asked for task, asked in whole.items() if task not in labels}
-            found.append(Source(name, key, config, rows, labels, split))
+            found.append(Source(described.name, key, config, rows, labels, split))
     return Examples(tuple(found), whole)
 
 
-def _described(
-    data: DataConfig, tasks: Mapping[str, TaskConfig]
-) -> Iterator[tuple[str, str, str | dict[str, str], SourceKeys, dict[str, tuple[str, str]]]]:
-    """Of every source its name, key, place and config, and by task its label column with the key that says so."""
+class _Described(NamedTuple):
+    """A source as the config describes it; `labels`: by task its column, and the key that says so."""
+
+    name: str
+    key: str
+    source: str | dict[str, str]
+    config: SourceKeys
+    labels: dict[str, tuple[str, str]]
+
+
+def _described(data: DataConfig, tasks: Mapping[str, TaskConfig]) -> Iterator[_Described]:
     if data.source is not None:
         labels = {name: (task.label, f"tasks.{name}.label") for name, task in tasks.items()}
-        yield "", "data", data.source, data, labels
+        yield _Described("", "data", data.source, data, labels)
     for index, source in enumerate(data.sources or ()):
         key = f"data.sources[{index}]"
         labels = {
@@ -154,7 +162,7 @@ def _described(
             for name, task in tasks.items()
             if name in source.tasks
         }
-        yield source.name, key, source.source, source, labels
+        yield _Described(source.name, key, source.source, source, labels)
 
 
 @contextmanager
