@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.check_report import CheckReport, Problem, TaskCounts, print_report
+from orchestrator.check_report import CheckReport, Problem, SourceCounts, TaskCounts, print_report
 from orchestrator.spec import ExperimentSpec, load_spec
 from orchestrator.spec.document import read_document
 from orchestrator.spec.finding import Finding
@@ -17,7 +17,15 @@ from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig
 
-__all__ = ["CheckReport", "Problem", "TaskCounts", "check_experiment", "check_spec", "print_report"]
+__all__ = [
+    "CheckReport",
+    "Problem",
+    "SourceCounts",
+    "TaskCounts",
+    "check_experiment",
+    "check_spec",
+    "print_report",
+]
 
 MOST_BACKBONES = 12
 """Searched backbones that are tried; a large one takes a second."""
@@ -113,6 +121,7 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
         report,
         examples=examples,
         tasks=tasks,
+        sources={name: SourceCounts(own.splits, own.labelled) for name, own in data.sources.items()},
         image_shape=data.image_shape,
         parameters=parameters,
         unreadable=data.unreadable,
@@ -208,7 +217,7 @@ def _placed(problem: Problem, spec: ExperimentSpec, name: str) -> Problem:
         apply_override(document, override)
     path: list[Any] = []
     inner: Any = document.data
-    rest = problem.key
+    rest = problem.key.replace("[]", "").replace("[", ".").replace("]", "")
     while rest and isinstance(inner, dict | list):
         if isinstance(inner, list):
             inner = {str(n): item for n, item in enumerate(inner)}

@@ -46,6 +46,14 @@ class TaskCounts:
 
 
 @dataclass(frozen=True)
+class SourceCounts:
+    """One of several sources: its images by split, and its labels by task and split."""
+
+    examples: dict[str, int]
+    labelled: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """What `check` found.
 
@@ -55,6 +63,7 @@ class CheckReport:
         problems: in order of severity.
         examples: by split; empty if the data could not be prepared.
         tasks: by name; empty likewise.
+        sources: by name; empty with a single one.
         image_shape: (channels, height, width), if known.
         parameters: of the model as the file describes it, if it could be built.
         unreadable: (place, reason) of every image that cannot be read.
@@ -68,6 +77,7 @@ class CheckReport:
     problems: tuple[Problem, ...] = ()
     examples: dict[str, int] = field(default_factory=dict)
     tasks: dict[str, TaskCounts] = field(default_factory=dict)
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
     image_shape: tuple[int, int, int] | None = None
     parameters: int | None = None
     unreadable: tuple[tuple[str, str], ...] = ()
@@ -99,6 +109,8 @@ def print_report(report: CheckReport, *, as_json: bool = False) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if report.tasks:
         console.print(_table(report))
+    if report.sources:
+        console.print(_sources(report))
     for problem in report.problems:
         style = {"error": "bold red", "warning": "yellow", "note": "dim"}[problem.severity]
         console.print(f"{problem.severity}: ", style=style, end="", markup=False)
@@ -146,6 +158,20 @@ def _table(report: CheckReport) -> Any:
         table.add_row(*row)
     row = ["images", "×".join(str(side) for side in report.image_shape or ()), ""]
     table.add_row(*row, *(f"{count:,}" for count in report.examples.values()), style="dim")
+    return table
+
+
+def _sources(report: CheckReport) -> Any:
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    table.add_column("source")
+    for split in report.examples:
+        table.add_column(split, justify="right")
+    table.add_column("labels")
+    for name, source in report.sources.items():
+        labels = (f"{task} {sum(counts.values()):,}" for task, counts in source.labelled.items())
+        table.add_row(name, *(f"{count:,}" for count in source.examples.values()), ", ".join(labels))
     return table
 
 

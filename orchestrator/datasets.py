@@ -15,7 +15,7 @@ class Datasets:
     """Prepares the data that trials name, and remembers what is prepared.
 
     Trials differ in their data only where the search varies the image size; what is only applied while training
-    (augmentation) shares one preparation.
+    (augmentation, mixing) shares one preparation.
     """
 
     spec: ExperimentSpec
@@ -31,7 +31,7 @@ class Datasets:
 
     def of(self, config: TrialConfig) -> PreparedData:
         """The data of a trial. Raises `DataError`."""
-        data = config.data.model_copy(update={"augment": "none"})
+        data = config.data.model_copy(update={"augment": "none", "mixing": "proportional"})
         key = data.model_dump_json()
         if key not in self._prepared:
             self._prepared[key] = prepare_data(

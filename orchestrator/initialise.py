@@ -14,8 +14,9 @@ from orchestrator.init_source import Source, data_config, find_source
 from orchestrator.init_text import write_text
 from orchestrator.spec import parse_spec
 from trainables.config.data import DataConfig
+from trainables.data.examples import kept_rows, label_column
 from trainables.data.images import UnreadableImageError, read_header, silence_pillow
-from trainables.data.prepare import kept_rows, resolve, task_columns
+from trainables.data.prepare import resolve
 from trainables.data.rows import EncodedImages, Rows
 from trainables.data.sources import read_source
 from trainables.data.splits import assign_split
@@ -47,7 +48,7 @@ def initialise(sources: Sequence[str], output: Path, *, force: bool = False) -> 
         raise ConfigError(f"{output.parent} is no folder.", "Make it first, or choose another name with -o.")
     base = output.absolute().parent
     source = find_source(sources, base)
-    rows = read_source(data_config(source), base)
+    rows = read_source(source.written, data_config(source), base)
     guess = guess_columns(rows, skip={source.image} if source.image else ())
     guess, dropped = _trainable(rows, source, guess)
     if not guess.tasks:
@@ -67,7 +68,10 @@ def _trainable(rows: Rows, source: Source, guess: Guess) -> tuple[Guess, dict[st
         spec = parse_spec(write_text(source, rows, guess, {}, None, ()), name="experiment")
         try:
             chosen = kept_rows(rows, spec.data)
-            columns = task_columns(chosen, spec.data, spec.tasks)
+            columns = {
+                name: label_column(chosen, spec.data, task.label, f"tasks.{name}.label")
+                for name, task in spec.tasks.items()
+            }
             resolve(spec.tasks, columns, assign_split(chosen, spec.data, spec.tasks, columns, spec.seed))
         except DataError as error:
             parts = (error.key or "").split(".")

@@ -195,7 +195,7 @@ def _outcome(directory: Path) -> dict[str, Any]:
 
 
 def describe_data(data: PreparedData) -> dict[str, Any]:
-    """Digest, classes, and per split the number of examples and of labels per task."""
+    """Digest, classes, and per split the number of examples and of labels per task; of several sources each."""
     return {
         "digest": data.digest,
         "image": list(data.images.shape[1:]),
@@ -205,6 +205,13 @@ def describe_data(data: PreparedData) -> dict[str, Any]:
         "labels": {
             task: {split: int(np.count_nonzero(labels.present[rows])) for split, rows in data.splits.items()}
             for task, labels in data.labels.items()
+        },
+        "sources": {
+            name: {
+                split: int(np.count_nonzero((rows >= own.start) & (rows < own.stop)))
+                for split, rows in data.splits.items()
+            }
+            for name, own in data.sources.items()
         },
     }
 

@@ -5,7 +5,13 @@ from collections.abc import Collection, Iterator, Mapping
 from orchestrator.spec.finding import Finding, KeyPath, nearest, one_of, quoted
 from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.space_checks import SpaceChecks
-from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure, unknown_names
+from orchestrator.spec.task_names import (
+    did_you_mean,
+    names_of_tasks,
+    tasks_of_sources,
+    tasks_unsure,
+    unknown_names,
+)
 from search_spaces.search import is_minimised
 from trainables.config.model import HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
@@ -36,6 +42,7 @@ class _Checks:
     def __init__(self, spec: ExperimentSpec, damaged: Collection[KeyPath]) -> None:
         self.spec = spec
         self.tasks_unsure = tasks_unsure(spec, damaged)
+        self.sources_unsure = any(path[:1] == ("data",) for path in damaged)
         self.unsure = {path[1] for path in damaged if path[:1] == ("tasks",) and len(path) > 1}
 
     def all(self) -> Iterator[Finding]:
@@ -43,6 +50,8 @@ class _Checks:
         yield from self._tasks()
         if not self.tasks_unsure:
             yield from names_of_tasks(spec)
+            if not self.sources_unsure:
+                yield from tasks_of_sources(spec)
         yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index))

@@ -118,7 +118,8 @@ class SchemaReader:
 
     def _describe_mapping(self, schema: Schema) -> str:
         if schema.get("properties"):
-            return f"a mapping with the keys {one_of(schema['properties'], 'and')}"
+            keys = "keys" if len(schema["properties"]) > 1 else "key"
+            return f"a mapping with the {keys} {one_of(schema['properties'], 'and')}"
         inner = self.free_keys(schema)[1]
         return f"a mapping of names to {self.describe(inner)}" if inner else "a mapping"
 

@@ -25,7 +25,7 @@ FIXED_SECTIONS = {
     "tracking": "it says where results go",
 }
 """Sections whose keys cannot be searched, and why."""
-SEARCHABLE_DATA = ("data.image_size", "data.augment")
+SEARCHABLE_DATA = ("data.image_size", "data.augment", "data.mixing")
 """The rest of `data` determines labels and splits, without which trials cannot be compared."""
 SEARCHABLE_OF_TASK = ("label_smoothing", "class_weights", "positive_weight")
 """The rest of a task says what is asked and measured."""

@@ -25,6 +25,25 @@ def names_of_tasks(trial: TrialConfig) -> Iterator[Finding]:
         yield Finding(("balancing", "weights"), "every task weighs 0, so nothing would be learned")
 
 
+def tasks_of_sources(trial: TrialConfig) -> Iterator[Finding]:
+    """Tasks of sources that do not exist, and tasks that none of several sources is labelled for."""
+    if trial.data.sources is None:
+        return
+    tasks = list(trial.tasks)
+    for index, source in enumerate(trial.data.sources):
+        path = ("data", "sources", index, "tasks")
+        if isinstance(source.tasks, dict):
+            yield from unknown_names(source.tasks, tasks, path, "task")
+            continue
+        for place, name in enumerate(source.tasks):
+            for finding in unknown_names([name], tasks, path, "task"):
+                yield Finding((*path, place), finding.message)
+    for name in tasks:
+        if not any(name in source.tasks for source in trial.data.sources):
+            message = "no source is labelled for it. Add it to the tasks of one of data.sources"
+            yield Finding(("tasks", name), message, at_key=True)
+
+
 def unknown_names(names: Iterable[str], known: list[str], path: KeyPath, what: str) -> Iterator[Finding]:
     """Which of `names` are not `known`."""
     for name in names:

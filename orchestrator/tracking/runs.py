@@ -244,12 +244,15 @@ class SearchRuns:
         data, spec = start.get("data") or {}, start.get("spec") or {}
         if not data.get("digest"):
             return {}
-        source = (spec.get("data") or {}).get("source", "")
+        described = spec.get("data") or {}
+        several = {own["name"]: own["source"] for own in described.get("sources") or ()}
+        source = several or described.get("source", "")
         source = source if isinstance(source, str) else json.dumps(source)
+        name = "+".join(several) or source.rpartition("/")[2]
         contexts = {"train": "training", "val": "validation", "test": "test"}
         return {
             contexts.get(split, split): {
-                "name": source.rpartition("/")[2][:400] or "data",
+                "name": name[:400] or "data",
                 "digest": f"{data['digest'][:24]}-{split}",
                 "source": source,
                 "profile": {
@@ -257,10 +260,17 @@ class SearchRuns:
                     "labels": {
                         task: by_split.get(split) for task, by_split in (data.get("labels") or {}).items()
                     },
+                    **_by_source(data, split),
                 },
             }
             for split, images in (data.get("splits") or {}).items()
         }
+
+
+def _by_source(data: Mapping[str, Any], split: str) -> dict[str, dict[str, int]]:
+    """Images of a split by source, where there are several."""
+    sources = data.get("sources") or {}
+    return {"sources": {name: splits[split] for name, splits in sources.items()}} if sources else {}
 
 
 def _found(start: Event) -> dict[str, Any]:

@@ -86,6 +86,9 @@ def params_of_trial(
             head = heads.get(task) or heads.get("default") or {"kind": "linear", "hidden": []}
             effective[f"model.heads.{task}.kind"] = head["kind"] if head["hidden"] else "linear"
             effective[f"model.heads.{task}.hidden"] = head["hidden"]
+    data = resolved.get("data") or {}
+    if data.get("sources"):
+        effective["data.mixing"] = data.get("mixing")
     keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *found, *effective])
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
 

@@ -313,6 +313,108 @@ FILE_CASES = (
     Case("an override past a list", "", "", ("a list of 2",), overrides=("search.objectives.7=score",)),
 )
 
+SOURCES = """\
+  sources:
+    - {name: one, source: labels.csv, root: images, tasks: [color]}
+    - {name: two, source: labels.csv, root: images, tasks: [logo]}
+"""
+SINGLE = GOOD[GOOD.index("  source:") : GOOD.index("  image_size:")]
+
+
+def of_sources(name: str, old: str, new: str, says: tuple[str, ...], code: int = CONFIG) -> Case:
+    """`GOOD` over the two `SOURCES`, with one thing wrong."""
+    assert old in SOURCES, name
+    return Case(name, SINGLE, SOURCES.replace(old, new, 1), says, code)
+
+
+SOURCE_FILE_CASES = (
+    Case("neither source nor sources", SINGLE, "", ("tiny.yaml:4:3: data:", "write source")),
+    Case(
+        "a source and sources",
+        "  source: labels.csv\n",
+        SOURCES + "  source: labels.csv\n",
+        ("tiny.yaml:7:11: data.source:", "Write source in data.sources"),
+    ),
+    Case(
+        "mixing one source",
+        "  image_size",
+        "  mixing: uniform\n  image_size",
+        ("data.mixing", "data.sources"),
+    ),
+    of_sources(
+        "a source without a name", "{name: one, ", "{", ("tiny.yaml:5:7: data.sources[0]", "name is missing")
+    ),
+    of_sources(
+        "a source without a place", "source: labels.csv, ", "", ("data.sources[0]", "source is missing")
+    ),
+    of_sources("a source without tasks", ", tasks: [logo]", "", ("data.sources[1]", "tasks is missing")),
+    of_sources("a source for no task", "[logo]", "[]", ("data.sources[1].tasks", "at least 1")),
+    of_sources(
+        "two sources of one name", "name: two", "name: one", ("tiny.yaml:6:14: data.sources[1].name", "two")
+    ),
+    of_sources(
+        "a source of an unknown task",
+        "[logo]",
+        "[lgo, logo]",
+        ("tiny.yaml:6:61: data.sources[1].tasks[0]", "Did you mean logo?"),
+    ),
+    of_sources(
+        "a column of an unknown task",
+        "[logo]",
+        "{logo: logo, lgo: logo}",
+        ("data.sources[1].tasks.lgo", "Did you mean logo?"),
+    ),
+    of_sources(
+        "a task of no source", "[logo]", "[color]", ("tiny.yaml:10:3: tasks.logo", "no source is labelled")
+    ),
+    of_sources("a misspelt key of a source", "root", "rot", ("data.sources[0].rot", "Did you mean root?")),
+    of_sources(
+        "an unknown mixing",
+        "  sources:",
+        "  mixing: unifrom\n  sources:",
+        ("data.mixing", "the key temperature", "Did you mean uniform?"),
+    ),
+    of_sources(
+        "a ratio of no source",
+        "  sources:",
+        "  mixing: {one: 1, tow: 2}\n  sources:",
+        ("tiny.yaml:4:25: data.mixing.tow", "Sources: one, two"),
+    ),
+    of_sources(
+        "a ratio missing", "  sources:", "  mixing: {one: 1}\n  sources:", ("data.mixing", "no ratio for two")
+    ),
+    of_sources(
+        "a ratio of nothing", "  sources:", "  mixing: {one: 1, two: 0}\n  sources:", ("mixing.two", "> 0")
+    ),
+    of_sources(
+        "a temperature below 1",
+        "  sources:",
+        "  mixing: {temperature: 0.5}\n  sources:",
+        ("temperature", "≥ 1"),
+    ),
+    Case(
+        "searching the mixing of one source",
+        "training.optimizer.lr: {log: [1e-5, 1e-2]}",
+        "data.mixing: {choice: [uniform]}",
+        ("search.space.data.mixing", "only several data.sources"),
+    ),
+)
+
+SOURCE_DATA_CASES = (
+    of_sources(
+        "no table of a source", "labels.csv", "lables.csv", ("tiny.yaml:5:27: data.sources[0].source",), DATA
+    ),
+    of_sources(
+        "no image column of a source",
+        "tasks: [logo]",
+        "tasks: [logo], image: file",
+        ("tiny.yaml:6:75: data.sources[1].image", "'file'"),
+        DATA,
+    ),
+    of_sources("no image folder of a source", "images", "imgs", ("data.sources[0].root", "imgs"), DATA),
+    of_sources("no column of a source", "[logo]", "{logo: lgo}", ("data.sources[1].tasks", "'lgo'"), DATA),
+)
+
 DATA_CASES = (
     Case("no such table", "labels.csv", "lables.csv", ("tiny.yaml:4:11: data.source", "labels.csv"), DATA),
     Case("no such folder", "labels.csv", "nowhere", ("data.source", "nowhere"), DATA),

@@ -15,7 +15,17 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli import app
-from tests.bad_input.cases import DATA, DATA_CASES, FILE_CASES, GOOD, Case
+from tests.bad_input.cases import (
+    DATA,
+    DATA_CASES,
+    FILE_CASES,
+    GOOD,
+    SINGLE,
+    SOURCE_DATA_CASES,
+    SOURCE_FILE_CASES,
+    SOURCES,
+    Case,
+)
 
 COLORS = ("red", "green", "blue")
 JARGON = re.compile(
@@ -123,7 +133,7 @@ def test_the_good_file_is_good(run: CliRunner) -> None:
     assert "ready to train" in result.stdout
 
 
-@pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FILE_CASES + SOURCE_FILE_CASES, ids=lambda case: case.name)
 def test_the_file(case: Case, run: CliRunner, project: Path) -> None:
     before = files(project)
     overrides = [part for override in case.overrides for part in ("-s", override)]
@@ -132,7 +142,7 @@ def test_the_file(case: Case, run: CliRunner, project: Path) -> None:
     assert files(project) == before
 
 
-@pytest.mark.parametrize("case", DATA_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", DATA_CASES + SOURCE_DATA_CASES, ids=lambda case: case.name)
 def test_the_data(case: Case, run: CliRunner, project: Path) -> None:
     before = files(project)
     judge(check(run, changed(case)), case)
@@ -150,6 +160,15 @@ def test_all_errors_come_at_once_and_in_order(run: CliRunner) -> None:
     lines = result.stderr.splitlines()
     assert "3 errors in tiny.yaml" in lines[0]
     assert [line.split(": ")[1] for line in lines[1:4]] == ["seed", "training.epoch", "search.objectives[0]"]
+
+
+def test_a_damaged_source_says_nothing_of_the_tasks_it_may_have(run: CliRunner) -> None:
+    text = GOOD.replace(
+        SINGLE, SOURCES.replace("{name: two, source: labels.csv, root: images, tasks: [logo]}", "5")
+    )
+    result = check(run, text, "--config-only")
+    (line,) = result.stderr.splitlines()
+    assert "data.sources[1]: 5 is a whole number" in line
 
 
 def test_no_such_file(run: CliRunner) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.contracts.group import Group
 from tests.contracts.methods import SECTIONS
-from tests.trainables.synthetic import prepared, trial
+from tests.trainables.synthetic import of_several, prepared, several, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
 from trainables.model import backbones, multitask
@@ -140,6 +140,12 @@ def test_moving_average_clipping_class_weights_and_schedule(group: Group) -> Non
 def test_light_augmentation(group: Group) -> None:
     config, data = case("dropout", "static", data={"source": "synthetic", "augment": "light"})
     assert_same_training(group, config, data)
+
+
+@pytest.mark.parametrize("mixing", ["proportional", "uniform", {"few": 2, "many": 3}])
+def test_several_sources(group: Group, mixing: Any) -> None:
+    config, data = case("dropout", "static", data=several("light", mixing))
+    assert_same_training(group, config, of_several(data))
 
 
 def test_a_task_that_one_worker_never_sees(group: Group) -> None:

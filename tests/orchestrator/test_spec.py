@@ -4,12 +4,14 @@ import json
 import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.spec import load_spec, parse_spec
 from trainables.config.balancing import StaticBalancing
+from trainables.config.data import Temperature
 from trainables.config.model import NamedBackbone, SmallCNN
 from trainables.config.training import SGD, AdamW, Cosine
 
@@ -301,3 +303,50 @@ def test_a_conditional_key_is_judged_with_its_condition() -> None:
 )
 def test_ready_made_spaces_fit_any_file(space: str) -> None:
     parse_spec(SMALL + f"search: {{space: [{space}]}}\n")
+
+
+SEVERAL = """\
+name: a
+data:
+  sources:
+    - {name: one, source: one.csv, tasks: [left]}
+    - {name: two, source: two.csv, tasks: {right: cell}}
+tasks:
+  left: {type: multiclass, label: left}
+  right: {type: multiclass, label: right}
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        (
+            "{data.mixing: {choice: [proportional, uniform, {one: 2, two: 1}]}}",
+            ["uniform", {"one": 2, "two": 1}],
+        ),
+        ("{data.mixing: {choice: [uniform, {temperature: 3}]}}", [{"temperature": 3}]),
+    ],
+)
+def test_mixing_can_be_searched(space: str, values: list[Any]) -> None:
+    spec = parse_spec(f"{SEVERAL}search: {{space: {space}}}\n")
+    for value in values:
+        trial = spec.trial_config_with({"data.mixing": value})
+        assert trial.model_dump(mode="json")["data"]["mixing"] == value
+        assert trial.data.sources == spec.data.sources
+
+
+def test_a_temperature_or_a_ratio_can_be_searched_alone() -> None:
+    warm = SEVERAL.replace("data:\n", "data:\n  mixing: {temperature: 1}\n")
+    spec = parse_spec(f"{warm}search: {{space: {{data.mixing.temperature: {{float: [1, 5]}}}}}}\n")
+    assert spec.trial_config_with({"data.mixing.temperature": 2.5}).data.mixing == Temperature(
+        temperature=2.5
+    )
+    ratios = SEVERAL.replace("data:\n", "data:\n  mixing: {one: 1, two: 1}\n")
+    spec = parse_spec(f"{ratios}search: {{space: {{data.mixing.one: {{log: [0.1, 10]}}}}}}\n")
+    assert spec.trial_config_with({"data.mixing.one": 4.0}).data.mixing == {"one": 4, "two": 1}
+
+
+def test_an_override_inside_a_source() -> None:
+    spec = parse_spec(SEVERAL, overrides=["data.sources.1.image=photo"])
+    assert spec.data.sources is not None
+    assert spec.data.sources[1].image == "photo"

@@ -1,11 +1,13 @@
 """Small prepared data sets made of numpy arrays, with everything a test may ask for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainables.config.trial import TrialConfig
+from trainables.data.joined import JoinedImages
 from trainables.data.prepared import PreparedData, TaskLabels
 
 TASKS: dict[str, Any] = {
@@ -54,6 +56,19 @@ def prepared(
         mean=tuple(pixels.mean(1).tolist()),
         std=tuple(pixels.std(1).tolist()),
     )
+
+
+def several(augment: str, mixing: Any) -> dict[str, Any]:
+    """The `data` section of what `of_several` makes."""
+    sources = [{"name": name, "source": "synthetic", "tasks": list(TASKS)} for name in ("few", "many")]
+    return {"sources": sources, "augment": augment, "mixing": mixing}
+
+
+def of_several(data: PreparedData) -> PreparedData:
+    """The same data, of which the first twenty images are one source and all others another."""
+    images = np.asarray(data.images)
+    sources = {"few": range(20), "many": range(20, len(images))}
+    return replace(data, images=JoinedImages((images[:20], images[20:])), sources=sources)
 
 
 def trial(

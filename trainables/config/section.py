@@ -1,9 +1,18 @@
 """What every section of an experiment file has in common: frozen, and strict about keys and types."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
@@ -30,6 +39,16 @@ class Section(BaseModel):
             if isinstance(part, dict) and key not in part:
                 values = {**values, name: {key: kind, **part}}
         return values
+
+
+def refuse(message: str, *key: str | int) -> NoReturn:
+    """End a section's validator with an error at `key`, a path below that section.
+
+    A plain `ValueError` speaks of the section as a whole.
+    """
+    # As pydantic's own value errors: the message is in its context, where braces mean nothing.
+    problem = PydanticCustomError("value_error", "{error}", {"error": message})
+    raise ValidationError.from_exception_data("section", [{"type": problem, "loc": key, "input": None}])
 
 
 # Scalars are strict: the text "20" is not a number and `true` is not 1.

@@ -76,6 +76,19 @@ class Column:
         return Column(np.where(np.array([*empty, True])[self.codes], -1, self.codes), self.values)
 
 
+def joined(parts: Sequence[tuple[Column | None, int]]) -> Column:
+    """Columns one below the other, each with its number of cells; None: all of these are empty."""
+    by_value: dict[Value, int] = {}
+    codes = [np.empty(0, dtype=np.int64)]
+    for column, count in parts:
+        if column is None:
+            codes.append(np.full(count, -1, dtype=np.int64))
+            continue
+        lookup = [by_value.setdefault(value, len(by_value)) for value in column.values]
+        codes.append(np.array([*lookup, -1], dtype=np.int64)[column.codes])
+    return Column(np.concatenate(codes), tuple(by_value))
+
+
 def encode(cells: Sequence[Any] | NDArray[Any]) -> Column:
     """Encode raw cells: text, numbers, booleans, None, NaN, or lists of these."""
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "iub":

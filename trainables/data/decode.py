@@ -49,7 +49,7 @@ class DecodedImages:
     """A folder of decoded images.
 
     Attributes:
-        directory: images.npy and the arrays below.
+        directories: each with images.npy and the arrays below; several where sources are joined.
         shape: (N, C, H, W).
         checks: (N,) uint64 hash of each image's pixels; equal for equal pictures.
         sums: (N, C) uint64 sum of pixel values.
@@ -58,13 +58,18 @@ class DecodedImages:
         lasting: False if some could not be read for a reason that may have passed the next time.
     """
 
-    directory: Path
+    directories: tuple[Path, ...]
     shape: tuple[int, int, int, int]
     checks: NDArray[np.uint64]
     sums: NDArray[np.uint64]
     squares: NDArray[np.uint64]
     unreadable: dict[int, str]
     lasting: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, and of memory where all of them are in use."""
+        return sum((directory / "images.npy").stat().st_size for directory in self.directories)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _load(folder: Path) -> DecodedImages | None:
         if np.load(folder / "images.npy", mmap_mode="r").shape != shape:
             return None
         return DecodedImages(
-            directory=folder,
+            directories=(folder,),
             shape=shape,
             checks=np.load(folder / "checks.npy"),
             sums=np.load(folder / "sums.npy"),

@@ -1,11 +1,8 @@
 """`inspect_data`: everything that can be said about data before training, all of it at once."""
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,86 +10,21 @@ from numpy.typing import NDArray
 from trainables.config.data import DataConfig
 from trainables.config.tasks import MultilabelTask, TaskConfig
 from trainables.data.cache import Cache, cache_root
-from trainables.data.columns import Column
-from trainables.data.decode import DecodedImages, Progress, decode_all
+from trainables.data.decode import DecodedImages, Progress
+from trainables.data.decode_sources import decode_sources
+from trainables.data.duplicates import contradictions, duplicate_warnings, duplicates
+from trainables.data.examples import Examples, Source, keys_of_source, read_examples, told
 from trainables.data.labels import resolve_task
-from trainables.data.prepare import image_wanted, kept_rows, unreadable_error
+from trainables.data.prepare import unreadable_error
 from trainables.data.prepared import SPLITS, TaskLabels
-from trainables.data.rows import Rows
-from trainables.data.sources import read_source
-from trainables.data.splits import assign_split
+from trainables.data.report import ORDER, DataProblem, DataReport, DuplicateImage, SourceReport, TaskReport
 from trainables.errors import DataError
 
 FEW = 5
 """Training examples of a class below which it is said to have few."""
 
-ORDER = ("error", "warning", "note")
-"""Of problems."""
-
 LARGE = 0.6
 """Part of the machine's memory that decoded images may fill without a remark."""
-
-
-@dataclass(frozen=True)
-class DataProblem:
-    """Something to know before training.
-
-    An error stops `prepare_data`; a warning is probably not meant; a note is a remark.
-    """
-
-    severity: Literal["error", "warning", "note"]
-    key: str | None
-    message: str
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """The labels of one task.
-
-    Attributes:
-        classes: class names; binary: (negative, positive).
-        counts: examples by split and class.
-        labelled: examples that have a label, by split.
-        missing: examples that have none, by split.
-    """
-
-    classes: tuple[str, ...]
-    counts: dict[str, dict[str, int]]
-    labelled: dict[str, int]
-    missing: dict[str, int]
-
-
-@dataclass(frozen=True)
-class DuplicateImage:
-    """One picture that is in several splits: where it is found in each."""
-
-    places: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """What is known of the data.
-
-    Attributes:
-        source: its name.
-        rows: examples, after `data.keep`.
-        image_shape: (channels, height, width), if images could be decoded.
-        splits: examples by split.
-        tasks: by name; those whose labels could be resolved.
-        unreadable: (place, reason) of every image that cannot be read, left out or not.
-        duplicates: pictures that are in several splits, pixel for pixel.
-        problems: errors first, notes last.
-    """
-
-    source: str
-    rows: int = 0
-    image_shape: tuple[int, int, int] | None = None
-    splits: dict[str, int] = field(default_factory=dict)
-    tasks: dict[str, TaskReport] = field(default_factory=dict)
-    unreadable: tuple[tuple[str, str], ...] = ()
-    duplicates: tuple[DuplicateImage, ...] = ()
-    problems: tuple[DataProblem, ...] = ()
 
 
 def inspect_data(
@@ -109,57 +41,68 @@ def inspect_data(
     """
     base = (base or Path.cwd()).absolute()
     problems: list[DataProblem] = []
-    try:
-        rows = kept_rows(read_source(data, base), data)
-    except DataError as error:
-        return DataReport(str(data.source), problems=(_as_problem(error),))
-    problems += [DataProblem("warning", "data.source", note) for note in rows.notes]
-    columns = _columns(rows, data, tasks, problems)
-    known = {name: task for name, task in tasks.items() if name in columns}
-    split = np.full(len(rows), -1, dtype=np.int8)
-    try:
-        split = assign_split(rows, data, known, columns, seed)
-    except DataError as error:
+
+    def tell(error: DataError) -> None:
         problems.append(_as_problem(error))
+
+    examples = read_examples(data, tasks, seed=seed, base=base, tell=tell)
+    name = ", ".join(str(source.source) for source in data.sources or (data,))
+    if not examples.sources:
+        return DataReport(name, problems=tuple(problems))
+    for source in examples.sources:
+        problems += [DataProblem("warning", f"{source.key}.source", note) for note in source.rows.notes]
+    known = {task: tasks[task] for task in examples.columns}
+    split = examples.split
     images: DecodedImages | None = None
     try:
-        images = decode_all(Cache(cache_root(data.cache, base)), rows.images, image_wanted(data), progress)
+        images = decode_sources(Cache(cache_root(data.cache, base)), examples.sources, data, progress)
     except DataError as error:
-        problems.append(_as_problem(error))
+        tell(error)
     if images is not None and images.unreadable:
-        problems.append(_unreadable(rows, images, split, data))
+        problems.append(_unreadable(examples, images, split, data))
         split[list(images.unreadable)] = -1
     reports = {}
     resolved = {}
     if (split >= 0).any():
-        for name, task in known.items():
+        for task, config in known.items():
             try:
-                labels, classes = resolve_task(name, task, columns[name], split)
+                labels, classes = resolve_task(task, config, examples.columns[task], split)
             except DataError as error:
-                problems.append(_as_problem(error))
+                tell(error)
             else:
-                resolved[name] = (labels, classes)
-                reports[name] = _task_report(task, labels, classes, split)
-                problems += _label_warnings(name, reports[name])
-        problems += _group_warnings(rows, data, split)
-    duplicates: tuple[DuplicateImage, ...] = ()
+                resolved[task] = (labels, classes)
+                reports[task] = _task_report(config, labels, classes, split)
+                problems += _label_warnings(task, reports[task])
+        for source, own in zip(examples.sources, examples.ranges, strict=True):
+            with told(tell, source.key):
+                problems += _group_warnings(source, split[own.start : own.stop])
+    torn: tuple[DuplicateImage, ...] = ()
     if images is not None:
-        duplicates, copies = _duplicates(rows, images, split)
-        problems += [*_duplicate_warnings(duplicates), *copies]
-        for name in reports:
-            problems += _contradictions(name, rows, images, split, *resolved[name])
-        problems += _size_notes(math.prod(images.shape), _memory())
+        torn, copies = duplicates(examples, images, split)
+        problems += [*duplicate_warnings(torn), *copies]
+        for task in reports:
+            problems += contradictions(task, examples, images, split, *resolved[task])
+        problems += _size_notes(images.size, _memory())
     return DataReport(
-        source=rows.name,
-        rows=len(rows),
+        source=name if data.sources else examples.sources[0].rows.name,
+        rows=len(examples),
         image_shape=None if images is None else images.shape[1:],
-        splits={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        splits=_split_counts(split),
         tasks=reports,
         unreadable=()
         if images is None
-        else tuple((rows.place(row), reason) for row, reason in sorted(images.unreadable.items())),
-        duplicates=duplicates,
-        problems=tuple(sorted(problems, key=lambda problem: ORDER.index(problem.severity))),
+        else tuple((examples.place(row), reason) for row, reason in sorted(images.unreadable.items())),
+        duplicates=torn,
+        problems=tuple(
+            sorted(
+                (_of_sources(problem, examples.key) for problem in problems),
+                key=lambda problem: ORDER.index(problem.severity),
+            )
+        ),
+        sources={
+            source: _source_report(own, split, {task: labels for task, (labels, _) in resolved.items()})
+            for source, own in examples.named_ranges.items()
+        },
     )
 
 
@@ -167,16 +110,28 @@ def _as_problem(error: DataError) -> DataProblem:
     return DataProblem("error", error.key, error.message, error.hint)
 
 
-def _columns(
-    rows: Rows, data: DataConfig, tasks: Mapping[str, TaskConfig], problems: list[DataProblem]
-) -> dict[str, Column]:
-    columns = {}
-    for name, task in tasks.items():
-        try:
-            columns[name] = rows.column(task.label, f"tasks.{name}.label").without(data.missing)
-        except DataError as error:
-            problems.append(_as_problem(error))
-    return columns
+def _of_sources(problem: DataProblem, key: str) -> DataProblem:
+    """`problem` in words of the keys of several sources, if they are below `key`."""
+    return DataProblem(
+        problem.severity,
+        None if problem.key is None else keys_of_source(problem.key, key),
+        keys_of_source(problem.message, key),
+        keys_of_source(problem.hint, key),
+    )
+
+
+def _split_counts(split: NDArray[np.int8]) -> dict[str, int]:
+    return {name: int((split == code).sum()) for code, name in enumerate(SPLITS)}
+
+
+def _source_report(rows: range, split: NDArray[np.int8], labels: Mapping[str, TaskLabels]) -> SourceReport:
+    own = slice(rows.start, rows.stop)
+    labelled = {
+        task: _split_counts(np.where(found.present, split, -1)[own]) for task, found in labels.items()
+    }
+    return SourceReport(
+        _split_counts(split[own]), {task: counts for task, counts in labelled.items() if any(counts.values())}
+    )
 
 
 def _task_report(
@@ -224,24 +179,27 @@ def _label_warnings(name: str, report: TaskReport) -> list[DataProblem]:
     return found
 
 
-def _unreadable(rows: Rows, images: DecodedImages, split: NDArray[np.int8], data: DataConfig) -> DataProblem:
+def _unreadable(
+    examples: Examples, images: DecodedImages, split: NDArray[np.int8], data: DataConfig
+) -> DataProblem:
     if data.unreadable == "error":
-        return _as_problem(unreadable_error(rows, images))
+        return _as_problem(unreadable_error(examples, images))
     lost = np.array(sorted(images.unreadable), dtype=np.int64)
-    parts = [f"{name} {int((split[lost] == code).sum())}" for code, name in enumerate(SPLITS)]
-    message = f"{len(lost)} of {len(rows)} images cannot be read ({', '.join(parts)})."
+    parts = ", ".join(f"{name} {count}" for name, count in _split_counts(split[lost]).items())
+    message = f"{len(lost)} of {len(examples)} images cannot be read ({parts})."
     return DataProblem("warning", "data.unreadable", message, "They are left out.")
 
 
-def _group_warnings(rows: Rows, data: DataConfig, split: NDArray[np.int8]) -> list[DataProblem]:
-    """Groups that a split column tears apart; splits that are drawn never do."""
-    group = data.split.group if data.split is not None else None
+def _group_warnings(source: Source, split: NDArray[np.int8]) -> list[DataProblem]:
+    """Groups that a split column tears apart; splits that are drawn never do.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    group = source.config.split.group if source.config.split is not None else None
     if group is None:
         return []
-    try:
-        column = rows.column(group, "data.split.group")
-    except DataError as error:
-        return [_as_problem(error)]
+    column = source.rows.column(group, "data.split.group")
     present = (column.codes >= 0) & (split >= 0)
     pairs = np.unique(np.stack([column.codes[present], split[present]]), axis=1)
     torn = np.flatnonzero(np.bincount(pairs[0], minlength=len(column.values)) > 1)
@@ -251,76 +209,11 @@ def _group_warnings(rows: Rows, data: DataConfig, split: NDArray[np.int8]) -> li
     return [
         DataProblem(
             "warning",
-            "data.split.group",
+            f"{source.key}.split.group",
             f"{len(torn)} values of {group!r} are in more than one split, for example {shown}.",
             "What is measured on val and test is then too good.",
         )
     ]
-
-
-def _equal_pictures(images: DecodedImages, split: NDArray[np.int8]) -> list[list[int]]:
-    """Rows that show one picture, where several do, by a hash of their decoded pixels."""
-    used = np.flatnonzero(split >= 0)
-    _, same, counts = np.unique(images.checks[used], return_inverse=True, return_counts=True)
-    found: dict[int, list[int]] = {}
-    for row in used[counts[same] > 1].tolist():
-        found.setdefault(int(images.checks[row]), []).append(row)
-    return list(found.values())
-
-
-def _duplicates(
-    rows: Rows, images: DecodedImages, split: NDArray[np.int8]
-) -> tuple[tuple[DuplicateImage, ...], list[DataProblem]]:
-    """Pictures that are in more than one split, and a note on those that are in one split several times."""
-    torn = []
-    repeated: list[list[int]] = []
-    for found in _equal_pictures(images, split):
-        places: dict[str, tuple[str, ...]] = {}
-        for code, name in enumerate(SPLITS):
-            within = [row for row in found if split[row] == code]
-            if within:
-                places[name] = tuple(rows.place(row) for row in within)
-            if len(within) > 1:
-                repeated.append(within)
-        if len(places) > 1:
-            torn.append(DuplicateImage(places))
-    if not repeated:
-        return tuple(torn), []
-    first, second = (rows.place(row) for row in repeated[0][:2])
-    message = (
-        f"{len(repeated)} pictures occur several times within a split, {sum(map(len, repeated))} times in all,"
-        f" for example {first} and {second}."
-    )
-    return tuple(torn), [DataProblem("note", "data.source", message)]
-
-
-def _contradictions(
-    name: str,
-    rows: Rows,
-    images: DecodedImages,
-    split: NDArray[np.int8],
-    labels: TaskLabels,
-    classes: tuple[str, ...],
-) -> list[DataProblem]:
-    """Equal pictures that carry different labels of a task."""
-    pairs: list[tuple[int, int]] = []
-    for found in _equal_pictures(images, np.where(labels.present, split, -1)):
-        other = next((row for row in found if (labels.values[row] != labels.values[found[0]]).any()), None)
-        if other is not None:
-            pairs.append((found[0], other))
-    if not pairs:
-        return []
-
-    def shown(row: int) -> str:
-        value = labels.values[row]
-        label = classes[value] if value.ndim == 0 else ", ".join(np.array(classes)[value > 0]) or "no class"
-        return f"{rows.place(row)} ({label})"
-
-    message = (
-        f"Task {name!r}: {len(pairs)} pictures occur with different labels,"
-        f" for example {shown(pairs[0][0])} and {shown(pairs[0][1])}."
-    )
-    return [DataProblem("warning", f"tasks.{name}.label", message, "At most one of them can be right.")]
 
 
 def _memory() -> int:
@@ -339,21 +232,3 @@ def _size_notes(size: int, memory: int) -> list[DataProblem]:
         " images will be read from disk in random order, which is slow."
     )
     return [DataProblem("note", "data.image_size", message, "Choose a smaller data.image_size.")]
-
-
-def _duplicate_warnings(duplicates: tuple[DuplicateImage, ...]) -> list[DataProblem]:
-    warnings = []
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = [found.places for found in duplicates if first in found.places and second in found.places]
-        if shared:
-            example = f"{shared[0][first][0]} and {shared[0][second][0]}"
-            warnings.append(
-                DataProblem(
-                    "warning",
-                    "data.split",
-                    f"{len(shared)} pictures are in both the {first} and the {second} split,"
-                    f" pixel for pixel, for example {example}.",
-                    "Keep them together with data.split.group, or remove the copies.",
-                )
-            )
-    return warnings

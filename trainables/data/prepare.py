@@ -13,12 +13,11 @@ from trainables.config.data import DataConfig
 from trainables.config.tasks import TaskConfig
 from trainables.data.cache import Cache, cache_root, digest_of, stamp
 from trainables.data.columns import Column
-from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all, pillow_version
+from trainables.data.decode import DecodedImages, Progress, pillow_version
+from trainables.data.decode_sources import decode_sources
+from trainables.data.examples import Examples, read_examples, stop, told
 from trainables.data.labels import resolve_task
 from trainables.data.prepared import FORMAT, SPLITS, PreparedData, TaskLabels, load_prepared, write_prepared
-from trainables.data.rows import Rows
-from trainables.data.sources import read_source
-from trainables.data.splits import assign_split
 from trainables.errors import DataError
 
 VERSION = "2"
@@ -58,46 +57,13 @@ def prepare_data(
         if found is not None:
             return found
         began = time.time_ns()
-        rows = read_source(data, base)
-        stamped, trusted = stamp(rows.watched, began)
-        prepared, lasting = _prepare(cache, rows, data, tasks, seed, progress)
-        if trusted and lasting and rows.watched:
-            cache.remember(request, prepared.directory, rows.watched, stamped)
+        examples = read_examples(data, tasks, seed=seed, base=base, tell=stop)
+        watched = [path for source in examples.sources for path in source.rows.watched]
+        stamped, trusted = stamp(watched, began)
+        prepared, lasting = _prepare(cache, examples, data, tasks, progress)
+        if trusted and lasting and all(source.rows.watched for source in examples.sources):
+            cache.remember(request, prepared.directory, watched, stamped)
         return prepared
-
-
-def image_wanted(data: DataConfig) -> Wanted:
-    """The shape that the config asks for."""
-    size = (data.image_size, data.image_size) if isinstance(data.image_size, int) else data.image_size
-    return Wanted(size, data.channels, data.max_pixels)
-
-
-def kept_rows(rows: Rows, data: DataConfig) -> Rows:
-    """The rows that `data.keep` leaves.
-
-    Raises:
-        DataError: no such column, or nothing is left.
-    """
-    chosen = np.ones(len(rows), dtype=np.bool_)
-    for name, wanted in data.keep.items():
-        column = rows.column(name, f"data.keep.{name}")
-        chosen &= column.matching(wanted)
-        if not chosen.any():
-            shown = ", ".join(repr(value) for value in column.values[:10])
-            raise DataError(
-                f"data.keep leaves no row: none has {name} in {list(wanted)}.",
-                f"Values of that column: {shown}.",
-                f"data.keep.{name}",
-            )
-    return rows if chosen.all() else rows.take(np.flatnonzero(chosen))
-
-
-def task_columns(rows: Rows, data: DataConfig, tasks: Mapping[str, TaskConfig]) -> dict[str, Column]:
-    """The label column of each task, with empty and `data.missing` cells masked."""
-    return {
-        name: rows.column(task.label, f"tasks.{name}.label").without(data.missing)
-        for name, task in tasks.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -123,43 +89,43 @@ def resolve(
 
 def _prepare(
     cache: Cache,
-    rows: Rows,
+    examples: Examples,
     data: DataConfig,
     tasks: Mapping[str, TaskConfig],
-    seed: int,
     progress: Progress | None,
 ) -> tuple[PreparedData, bool]:
     """The prepared data, and whether it will be the same as long as no file changes."""
-    rows = kept_rows(rows, data)
-    columns = task_columns(rows, data, tasks)
-    split = assign_split(rows, data, tasks, columns, seed)
-    resolved = resolve(tasks, columns, split)  # before decoding: what is wrong with labels is said at once
-    images = decode_all(cache, rows.images, image_wanted(data), progress)
+    split = examples.split
+    with told(stop, examples.key):  # before decoding: what is wrong with labels is said at once
+        resolved = resolve(tasks, examples.columns, split)
+    images = decode_sources(cache, examples.sources, data, progress)
     dropped: dict[str, int] = {}
     if images.unreadable:
         if data.unreadable == "error":
-            raise unreadable_error(rows, images)
+            raise unreadable_error(examples, images)
         lost = np.array(sorted(images.unreadable), dtype=np.int64)
         dropped = {name: int((split[lost] == code).sum()) for code, name in enumerate(SPLITS)}
         split[lost] = -1
-        resolved = resolve(tasks, columns, split)
-    return _store(cache, rows.ids, images, resolved, dropped), images.lasting
+        with told(stop, examples.key):
+            resolved = resolve(tasks, examples.columns, split)
+    return _store(cache, examples, images, resolved, dropped), images.lasting
 
 
-def unreadable_error(rows: Rows, images: DecodedImages) -> DataError:
+def unreadable_error(examples: Examples, images: DecodedImages) -> DataError:
     """Names the first unreadable images."""
-    lines = [f"\n  {rows.place(row)}: {reason}" for row, reason in sorted(images.unreadable.items())[:5]]
+    lines = [f"\n  {examples.place(row)}: {reason}" for row, reason in sorted(images.unreadable.items())[:5]]
     more = f"\n  and {len(images.unreadable) - 5} more" if len(images.unreadable) > 5 else ""
     return DataError(
-        f"{len(images.unreadable)} of {len(rows)} images cannot be read:{''.join(lines)}{more}\n",
+        f"{len(images.unreadable)} of {len(examples)} images cannot be read:{''.join(lines)}{more}\n",
         "Repair them, or leave them out with data.unreadable: drop.",
         "data.unreadable",
     )
 
 
 def _store(
-    cache: Cache, ids: list[str], images: DecodedImages, resolved: Resolved, dropped: dict[str, int]
+    cache: Cache, examples: Examples, images: DecodedImages, resolved: Resolved, dropped: dict[str, int]
 ) -> PreparedData:
+    ids = examples.ids()
     mean, std = _moments(images, resolved.splits["train"])
     digest = digest_of(
         str(FORMAT),
@@ -177,7 +143,7 @@ def _store(
             lambda folder: write_prepared(
                 folder,
                 digest=digest,
-                images=f"../../images/{images.directory.name}",
+                images=[f"../../images/{folder.name}" for folder in images.directories],
                 ids=ids,
                 labels=resolved.labels,
                 classes=resolved.classes,
@@ -185,6 +151,7 @@ def _store(
                 mean=mean,
                 std=std,
                 dropped=dropped,
+                sources=examples.named_ranges,
             ),
             lambda folder: _loaded(folder) is not None,
         )
@@ -209,7 +176,7 @@ def _request(data: DataConfig, tasks: Mapping[str, TaskConfig], seed: int, base:
     labelling = {"type", "label", "classes", "positive", "separator", "class_weights"}
     asked = {
         "version": [VERSION, pillow_version()],
-        "data": data.model_dump(mode="json", exclude={"augment", "cache"}),
+        "data": data.model_dump(mode="json", exclude={"augment", "cache", "mixing"}),
         "tasks": {name: task.model_dump(mode="json", include=labelling) for name, task in tasks.items()},
         "seed": seed,
         "base": str(base),

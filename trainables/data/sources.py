@@ -1,14 +1,15 @@
 """Which reader reads `data.source`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.config.data import DataConfig
+from trainables.config.data import SourceKeys
 from trainables.data.rows import Rows
 from trainables.errors import DataError
 
 
-def read_source(data: DataConfig, base: Path) -> Rows:
-    """The examples that `data.source` names; relative paths start from `base`.
+def read_source(source: str | Mapping[str, str], data: SourceKeys, base: Path) -> Rows:
+    """The examples that `source` names, as `data` describes it; relative paths start from `base`.
 
     Readers are imported when they are needed: a table costs no Arrow where it is CSV, a builtin costs
     nothing.
@@ -17,13 +18,11 @@ def read_source(data: DataConfig, base: Path) -> Rows:
         DataError: there is no such source, or it cannot be read.
     """
     root = None if data.root is None else base / Path(data.root).expanduser()
-    if not isinstance(data.source, str):
+    if not isinstance(source, str):
         from trainables.data.folder import read_trees
 
-        return read_trees(
-            {column: base / Path(tree).expanduser() for column, tree in data.source.items()}, root
-        )
-    kind, _, name = data.source.partition(":")
+        return read_trees({column: base / Path(tree).expanduser() for column, tree in source.items()}, root)
+    kind, _, name = source.partition(":")
     match kind:
         case "builtin":
             from trainables.data.builtin import read_builtin
@@ -32,22 +31,22 @@ def read_source(data: DataConfig, base: Path) -> Rows:
         case "idx":
             from trainables.data.idx import read_idx_folder
 
-            return read_idx_folder(base / Path(name).expanduser(), data.source)
+            return read_idx_folder(base / Path(name).expanduser(), source)
         case "torchvision":
             from trainables.data.torchvision_sets import read_torchvision
 
             return read_torchvision(name, root or base)
     from trainables.data.table import SUFFIXES, read_table
 
-    if data.source.lower().endswith(SUFFIXES):
-        return read_table(data, data.source, base)
-    tree = base / Path(data.source).expanduser()
+    if source.lower().endswith(SUFFIXES):
+        return read_table(data, source, base)
+    tree = base / Path(source).expanduser()
     if tree.is_dir():
         from trainables.data.folder import read_tree
 
         return read_tree(tree, root)
     raise DataError(
-        f"There is no data source {data.source!r} (looked in {base}).",
+        f"There is no data source {source!r} (looked in {base}).",
         "Allowed: a .csv, .tsv or .parquet table, a folder with one folder per class, {column: folder},"
         " builtin:digits-pair, idx:DIR, torchvision:NAME.",
         "data.source",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.config.data import DataConfig, SplitColumn, SplitFractions
+from trainables.config.data import SourceKeys, SplitColumn, SplitFractions
 from trainables.config.tasks import MultilabelTask, TaskConfig
 from trainables.data.columns import Column, sort_key
 from trainables.data.labels import tags_of
@@ -26,7 +26,7 @@ OWN_VAL = 0.1
 
 
 def assign_split(
-    rows: Rows, data: DataConfig, tasks: Mapping[str, TaskConfig], columns: Mapping[str, Column], seed: int
+    rows: Rows, data: SourceKeys, tasks: Mapping[str, TaskConfig], columns: Mapping[str, Column], seed: int
 ) -> NDArray[np.int8]:
     """(N,) codes of `SPLITS` for every row.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.config.data import DataConfig
+from trainables.config.data import SourceKeys
 from trainables.data.cache import digest_of
 from trainables.data.locations import Locations, read_image, read_uri
 from trainables.data.rows import Cells, EncodedImages, Rows
@@ -24,7 +24,7 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of the tables that are read."""
 
 
-def read_table(data: DataConfig, source: str, base: Path) -> Rows:
+def read_table(data: SourceKeys, source: str, base: Path) -> Rows:
     """The rows of a table, sorted by image, so that their order in the table has no influence.
 
     Raises:
@@ -50,7 +50,7 @@ def read_table(data: DataConfig, source: str, base: Path) -> Rows:
 
 
 def _read_csv(
-    data: DataConfig, source: str, table: Path | io.BytesIO, watched: tuple[Path, ...], root: Path
+    data: SourceKeys, source: str, table: Path | io.BytesIO, watched: tuple[Path, ...], root: Path
 ) -> Rows:
     try:
         content = table.read_bytes() if isinstance(table, Path) else table.getvalue()
@@ -112,7 +112,7 @@ def _parse_csv(source: str, text: str) -> tuple[list[str], list[list[str]], list
 
 
 def _read_parquet(
-    data: DataConfig, source: str, table: Path | io.BytesIO, watched: tuple[Path, ...], root: Path
+    data: SourceKeys, source: str, table: Path | io.BytesIO, watched: tuple[Path, ...], root: Path
 ) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq

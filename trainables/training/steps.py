@@ -1,7 +1,7 @@
 """The optimisation steps of one epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from trainables.balancing.balancer import Balancer
 from trainables.balancing.step import Batch, Pass, Step
+from trainables.config.data import Mixing
 from trainables.config.training import TrainingConfig
 from trainables.errors import TrainingError
 from trainables.model.multitask import MultiTaskModel
 from trainables.tasks.losses import TaskLoss
-from trainables.training.batches import batch_bounds, epoch_order
+from trainables.training.batches import batch_bounds
 from trainables.training.ema import WeightAverage
 from trainables.training.history import LossHistory
 from trainables.training.images import Augment, ImageBatches
+from trainables.training.mixing import drawing
 from trainables.training.optim import Optimizer
 from trainables.training.precision import Precision
 from trainables.training.schedule import lr_factor
@@ -46,8 +48,13 @@ class TrainingSteps:
         rows: Tensor,
         targets: Targets,
         augment: MakeAugment | None,
+        mixing: Mixing,
+        sources: Mapping[str, range],
     ) -> None:
-        """`rows` (n,): row numbers of the training images; `targets`: their labels in the same order."""
+        """`rows` (n,): row numbers of the training images; `targets`: their labels in the same order.
+
+        `mixing`: how often each of `sources` (which rows are whose) is drawn.
+        """
         self._config = config
         self._seed = seed
         self._world = world
@@ -64,6 +71,7 @@ class TrainingSteps:
         self._tasks = tuple(losses)
         self._complete = targets.complete()
         self._bounds = batch_bounds(len(rows), config.batch_size)
+        self._draw = drawing(mixing, sources, rows, seed, self._bounds)
         self._steps = len(self._bounds) - 1
         # Running statistics are part of the model as well; what is infinite by design (a mask) is not looked at.
         self._must_be_finite = [
@@ -88,7 +96,8 @@ class TrainingSteps:
         Raises:
             TrainingError: a loss or a parameter is not finite, on every worker alike.
         """
-        order = epoch_order(len(self._rows), self._seed, epoch)
+        draws = self._draw(epoch)
+        order, turns = draws.order, draws.turns
         rows = self._rows[order]
         targets = self._targets.in_order(order, self._world.device)
         weights = self._targets.weights_in_order(order)
@@ -109,7 +118,7 @@ class TrainingSteps:
             if not present:  # nobody has a label in this batch: there is nothing to learn from it
                 history.add({})
                 continue
-            x = self._images.batch(rows[begin:end], augment)
+            x = self._images.batch(rows[begin:end], augment, None if turns is None else turns[begin:end])
             batch = Batch(
                 size=last - first,
                 start=start,
@@ -146,7 +155,7 @@ class TrainingSteps:
         self._check_parameters(epoch)
         report = {"lr": self.lr(epoch, self._steps - 1)}
         means: dict[str, float] = {}
-        for task, labels in self._targets.labelled().items():
+        for task, labels in self._targets.labelled(order).items():
             taken_part = sum(total > 0 for total in totals[task])
             if taken_part:
                 means[task] = history.sums[task] / sum(totals[task])

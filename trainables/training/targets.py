@@ -39,9 +39,10 @@ class Targets:
             {task: own.present for task, own in chosen.items()},
         )
 
-    def labelled(self) -> dict[str, int]:
-        """Number of labels by task."""
-        return {task: int(present.sum()) for task, present in self.present.items()}
+    def labelled(self, order: Tensor) -> dict[str, int]:
+        """Number of labels by task among the rows of `order`, of which some may come several times."""
+        rows = order.numpy()
+        return {task: int(present[rows].sum()) for task, present in self.present.items()}
 
     def complete(self) -> dict[str, bool]:
         """By task: whether every row has a label."""

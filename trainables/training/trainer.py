@@ -89,6 +89,8 @@ class Trainer:
             torch.from_numpy(rows["train"]),
             Targets.of(self._losses, data.labels, rows["train"]),
             self._augmentation if config.data.augment not in ("none", ()) else None,
+            config.data.mixing,
+            data.sources,
         )
         self._evaluation_batch = evaluation_batch((height, width), config.training.batch_size, world)
         self._val_rows = torch.from_numpy(rows["val"])

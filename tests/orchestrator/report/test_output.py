@@ -185,6 +185,16 @@ def test_the_plan_says_what_will_happen(width: int) -> None:
     assert "left.accuracy, right.accuracy" in printed
 
 
+def test_the_plan_names_the_sources_and_how_they_are_mixed() -> None:
+    started = next(search_events())
+    started["data"]["sources"] = {"digits": {"train": 12_000}, "clothes": {"train": 60_000}}
+    started["spec"]["data"]["mixing"] = {"digits": 2.0, "clothes": 1.5}
+    counts = "digits 12,000, clothes 60,000 training images"
+    assert f"{counts}, mixed digits 2, clothes 1.5" in text(plan(started), 120)
+    started["spec"]["data"]["mixing"] = "uniform"
+    assert f"{counts}, mixed uniform" in text(plan(started), 120)
+
+
 def test_displays_by_where_output_goes() -> None:
     assert isinstance(open_display(as_json=True), Silence)
     assert isinstance(open_display(console=Console(file=io.StringIO())), EventLines)

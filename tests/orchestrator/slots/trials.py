@@ -23,11 +23,11 @@ def write_data(directory: Path) -> Path:
     """Learnable images and labels, some of them missing, as `load_prepared` reads them."""
     directory.mkdir(parents=True)
     data = prepared(train=150, val=50, labelled=0.8)
-    np.save(directory / "images.npy", data.images)
+    np.save(directory / "images.npy", np.asarray(data.images))
     write_prepared(
         directory,
         digest=data.digest,
-        images=".",
+        images=["."],
         ids=[str(row) for row in range(len(data.images))],
         labels=data.labels,
         classes=data.classes,
@@ -35,6 +35,7 @@ def write_data(directory: Path) -> Path:
         mean=data.mean,
         std=data.std,
         dropped={},
+        sources={},
     )
     return directory
 

@@ -15,6 +15,31 @@ TRIAL = {
 }
 
 
+SOURCES = [
+    {"name": "a", "source": "a.csv", "tasks": ["left"]},
+    {"name": "b", "source": "b.csv", "tasks": {"left": "cell"}, "split": {"column": "part"}},
+]
+
+
+@pytest.mark.parametrize(
+    "mixing", ["proportional", "uniform", {"temperature": 2.0}, {"a": 1, "b": 2.5}], ids=str
+)
+def test_sources_survive_being_written_out(mixing: object) -> None:
+    trial = TrialConfig.model_validate({**TRIAL, "data": {"sources": SOURCES, "mixing": mixing}})
+    again = TrialConfig.model_validate(trial.model_dump(mode="json"))
+    assert again == trial
+    assert again.fingerprint == trial.fingerprint
+
+
+def test_an_error_of_a_validator_is_at_its_key() -> None:
+    twice = [SOURCES[0], SOURCES[0]]
+    with pytest.raises(ValidationError) as caught:
+        TrialConfig.model_validate({**TRIAL, "data": {"sources": twice}})
+    (problem,) = caught.value.errors()
+    assert problem["loc"] == ("data", "sources", 1, "name")
+    assert "two sources" in problem["msg"]
+
+
 @pytest.mark.parametrize("value", ["20", 20.0, True, 0, -1, None, [20]])
 def test_counts_are_whole_numbers_from_one(value: object) -> None:
     with pytest.raises(ValidationError):

@@ -8,8 +8,9 @@ import pytest
 from tests.trainables.data.pictures import ALL, config, save, table, write_csv
 from trainables.config.data import DataConfig
 from trainables.config.tasks import MulticlassTask, MultilabelTask, TaskConfig
-from trainables.data.inspect import DataReport, inspect_data
+from trainables.data.inspect import inspect_data
 from trainables.data.prepare import prepare_data
+from trainables.data.report import DataReport
 
 
 def said(report: DataReport) -> list[tuple[str, str | None]]:

@@ -118,7 +118,7 @@ def test_encoded_images(tmp_path: Path, struct: bool) -> None:
     data = config(tmp_path, source="labels.parquet", image="image")
     found = prepare_data(data, COLOR, seed=0, base=tmp_path)
     seen = {image.tobytes(): found.classes["color"][label] for image, label in zip(
-        found.images, found.labels["color"].values.tolist(), strict=True)}  # fmt: skip
+        np.asarray(found.images), found.labels["color"].values.tolist(), strict=True)}  # fmt: skip
     assert seen == {pixels(seed=n).transpose(2, 0, 1).tobytes(): colors(30)[n] for n in range(30)}
     assert (found.ids()[3] == "p03.png") == struct
 
@@ -217,7 +217,9 @@ def test_uris(tmp_path: Path, web: str) -> None:
     found = prepare_data(data, COLOR, seed=0, base=tmp_path)
     assert sum(found.dropped.values()) == 0
     for row, name in enumerate(found.ids()):
-        assert np.array_equal(found.images[row], pixels(seed=int(Path(name).stem)).transpose(2, 0, 1))
+        assert np.array_equal(
+            np.asarray(found.images)[row], pixels(seed=int(Path(name).stem)).transpose(2, 0, 1)
+        )
 
 
 def test_an_image_on_the_web_is_fetched_once(tmp_path: Path, web: str) -> None:
