@@ -37,7 +37,10 @@ TUNE_SETTINGS = {
 }
 """Read by Tune when it runs."""
 
-RESTARTS = 2
+SECONDS_AT_ONCE = 0.5
+"""Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
+
+SLOT_LOSSES = 2
 """How often a trial whose process died is started again; it goes on from its last checkpoint."""
 
 
@@ -59,6 +62,8 @@ def run_trials(
     """
     space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
 
+    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
+
     def assign(number: int, values: dict[str, Value]) -> dict[str, Any]:
         trial = trial_name(number)
         assignment = {
@@ -67,6 +72,7 @@ def run_trials(
             "values": values,
             "directory": str(run.directory / "trials" / trial),
             "slot": plan.slot,
+            "seconds_at_once": 0.0 if scheduler.judges_every_epoch else SECONDS_AT_ONCE,
         }
         try:
             config = spec.trial_config_with(values)
@@ -79,7 +85,6 @@ def run_trials(
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
-    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
@@ -94,7 +99,7 @@ def run_trials(
                 scheduler=scheduler,
                 resources_per_trial=plan.trial_resources,
                 storage_path=scratch,
-                max_failures=RESTARTS,
+                max_failures=SLOT_LOSSES,
                 reuse_actors=True,
                 callbacks=[Bookkeeper(log, scheduler.reasons)],
                 raise_on_failed_trial=False,

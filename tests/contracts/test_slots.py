@@ -134,6 +134,22 @@ def test_the_model_of_the_selected_epoch_is_kept(slot: TrialSlot, first: Assignm
     assert best.meta["metrics"] == selected.metrics
 
 
+@pytest.mark.parametrize("what_follows", ["an epoch", "a training state", "another trial"])
+def test_a_model_that_is_not_waited_for_is_on_disk_after_the_next_call(
+    slot: TrialSlot, first: Assignment, tmp_path: Path, what_follows: str
+) -> None:
+    report = run(slot, first, 1)[0]
+    slot.save_best(first.directory / "best", wait=False)
+    match what_follows:
+        case "an epoch":
+            slot.run_epoch()
+        case "a training state":
+            slot.save(tmp_path / "last")
+        case _:
+            slot.start(first)
+    assert load_model_state(first.directory / "best").meta["metrics"] == report.metrics
+
+
 def test_a_failing_trial_leaves_the_slot_usable(
     slot: TrialSlot, data: Path, first: Assignment, tmp_path: Path
 ) -> None:
