@@ -30,7 +30,7 @@ def told(data: Path, directory: Path, *, seconds_at_once: float, diverges: bool 
             "seconds_at_once": seconds_at_once,
         }
     )
-    results = []
+    results: list[Any] = []
     while not results or not results[-1]["done"]:
         results.append(trainable.step())
     trainable.cleanup()
