@@ -1,7 +1,6 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
-import tempfile
 from typing import Any
 
 from ray import tune
@@ -11,6 +10,7 @@ from ray.tune.execution import class_cache
 from orchestrator.datasets import Datasets
 from orchestrator.resources import SlotPlan
 from orchestrator.run_folder import RunFolder
+from orchestrator.scratch import scratch_folder
 from orchestrator.spec import ExperimentSpec
 from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
@@ -88,7 +88,7 @@ def run_trials(
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
-        tempfile.TemporaryDirectory(prefix="eqp-tune-", ignore_cleanup_errors=True) as scratch,
+        scratch_folder() as scratch,
         TrialLog(run) as log,
     ):
         try:
@@ -98,7 +98,7 @@ def run_trials(
                 search_alg=proposals,
                 scheduler=scheduler,
                 resources_per_trial=plan.trial_resources,
-                storage_path=scratch,
+                storage_path=str(scratch),
                 max_failures=SLOT_LOSSES,
                 reuse_actors=True,
                 callbacks=[Bookkeeper(log, scheduler.reasons)],
