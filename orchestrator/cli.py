@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
+from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -171,6 +172,26 @@ def ui(
 
 
 @app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.finding import exit_code, print_findings
+    from orchestrator.spec import load_spec
+
+    _silence_libraries()
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        findings = examine(load_spec(config, overrides or []) if config is not None else None)
+    print_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from orchestrator.spec.schema import json_schema
@@ -180,7 +201,7 @@ def schema() -> None:
 
 def _fail(message: str, hint: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
+    typer.echo(redacted(message), err=True)
     if hint:
         typer.secho("hint: ", fg="cyan", nl=False, err=True)
         typer.echo(hint, err=True)

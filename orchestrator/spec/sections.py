@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, PrivateAttr, StringConstraints, field_validator
 
+from orchestrator.redaction import has_login
 from orchestrator.spec.kinds import without_other_kinds
 from search_spaces.search import SearchConfig
 from search_spaces.values import Value, nest
@@ -53,6 +54,16 @@ class TrackingConfig(Section):
     """Tracking URI. auto: $MLFLOW_TRACKING_URI, else SQLite in mlflow.db in the working directory."""
     storage: Text = "equipoise_runs"
     """Folder of journals and checkpoints."""
+
+    @field_validator("mlflow")
+    @classmethod
+    def _no_login(cls, uri: str) -> str:
+        if has_login(uri):
+            raise ValueError(
+                "a login does not belong here: this file is kept with every run; leave mlflow: auto and put the whole "
+                "address into $MLFLOW_TRACKING_URI, or the login into $MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            )
+        return uri
 
 
 class ExperimentSpec(TrialConfig):

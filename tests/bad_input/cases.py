@@ -92,6 +92,12 @@ FILE_CASES = (
     Case(
         "a task without type", "{type: multiclass, l", "{l", ("tasks.color", "type is missing", "multilabel")
     ),
+    Case(
+        "a login in the file",
+        "name: tiny\n",
+        'name: tiny\ntracking: {mlflow: "https://me:hush@host"}\n',
+        ("tracking.mlflow: a login does not belong here", "MLFLOW_TRACKING_URI"),
+    ),
     Case("a number as task name", "  color: {type", "  3: {type", ("tasks[3]", "must be text", 'Write "3"')),
     Case(
         "a space in a task name",
