@@ -8,9 +8,9 @@ import math
 import os
 import shutil
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,6 @@ NETWORK_THREADS = 16
 VERSION = "1"
 """Of the decoding; part of every key."""
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -276,18 +275,21 @@ def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache:
 
     items: Sequence[Any] = images.items
     order = np.arange(len(items))
-    if all(isinstance(item, int) for item in items):
-        # A container is read from its beginning to its end, whatever the order of the rows.
-        order = np.argsort(np.array(items, dtype=np.int64), kind="stable")
-    silence_pillow()
     size, channels, read = wanted.size, wanted.channels, images.read
+    ahead: Callable[[Any], Any] | None = None
+    if all(isinstance(item, int) for item in items):
+        # A container is read from its beginning to its end, whatever the order of the rows, and by this thread alone:
+        # one that lags behind the others would read again what they have left.
+        order = np.argsort(np.array(items, dtype=np.int64), kind="stable")
+        ahead, read = functools.partial(_content_ahead, read=images.read, waits=images.waits), _as_read
+    silence_pillow()
     if size is None or channels is None:
         if images.waits:
             with writing(cache.root):
                 fetched.mkdir()
             read = functools.partial(_fetch, read=read, folder=fetched, root=cache.root)
         header = functools.partial(_header, read=read, max_pixels=wanted.max_pixels, waits=images.waits)
-        headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits)
+        headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits, ahead)
         size, channels = _settle(headers, wanted)
         failed = {row: h for row, h in zip(order.tolist(), headers, strict=True) if isinstance(h, _Failure)}
         items = [failed.get(row, item) for row, item in enumerate(items)]
@@ -301,7 +303,7 @@ def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache:
     for rows in _chunk_rows(order, shape):
         pixels = np.zeros((len(rows), *shape), dtype=np.uint8)
         failures: dict[int, _Failure] = {}
-        results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits)
+        results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits, ahead)
         for place, (row, result) in enumerate(zip(rows.tolist(), results, strict=True)):
             if isinstance(result, _Failure):
                 failures[row] = result
@@ -312,7 +314,7 @@ def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache:
                 pixels[place] = result
         del results  # as large as the pixels
         yield rows, pixels, failures
-    if read is not images.read:  # never a folder that was not made here
+    if images.waits and read is not images.read:  # never a folder that was not made here
         shutil.rmtree(fetched, ignore_errors=True)
 
 
@@ -342,6 +344,8 @@ def _settle(headers: Sequence[Any], wanted: Wanted) -> tuple[tuple[int, int], in
 def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int, waits: bool) -> Any:
     from trainables.data.images import UnreadableImageError, read_header
 
+    if isinstance(item, _Failure):  # of its reading
+        return item
     try:
         return read_header(read(item), max_pixels)
     except (UnreadableImageError, OSError) as error:
@@ -351,12 +355,25 @@ def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int, waits: boo
 def _decode(item: Any, read: Callable[[Any], bytes], transform: Any, waits: bool) -> Any:
     from trainables.data.images import UnreadableImageError, decode_image
 
-    if isinstance(item, _Failure):  # of its header
+    if isinstance(item, _Failure):  # of its reading, or its header
         return item
     try:
         return decode_image(read(item), transform)
     except (UnreadableImageError, OSError) as error:
         return _failure(error, waits)
+
+
+def _content_ahead(item: Any, read: Callable[[Any], bytes], waits: bool) -> bytes | _Failure:
+    if isinstance(item, _Failure):  # of its header
+        return item
+    try:
+        return read(item)
+    except OSError as error:
+        return _failure(error, waits)
+
+
+def _as_read(content: bytes) -> bytes:
+    return content
 
 
 def _fetch(item: Any, read: Callable[[Any], bytes], folder: Path, root: Path) -> bytes:
@@ -384,15 +401,31 @@ def _failure(error: Exception, waits: bool) -> _Failure:
     return _Failure(error.strerror or str(error) or type(error).__name__, waits or passing)
 
 
-def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], waits: bool = False) -> list[Result]:
-    """`work` on every item, in order. Pillow and the disk let other threads run meanwhile."""
+def _in_threads(
+    work: Callable[[Any], Result],
+    items: Sequence[Any],
+    waits: bool = False,
+    ahead: Callable[[Any], Any] | None = None,
+) -> list[Result]:
+    """`work` on every item, in order. Pillow and the disk let other threads run meanwhile.
+
+    With `ahead`, on what that makes of the item: in this thread, in order, and little earlier than it is needed.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     threads = NETWORK_THREADS if waits else cores
     # What is worked on at a time lies close together, for the sake of containers.
     size = max(1, min(64, len(items)) // threads)
     batches = [items[first : first + size] for first in range(0, len(items), size)]
+    parts = ([*map(ahead, batch)] if ahead else batch for batch in batches)
     if threads == 1 or len(batches) < 2:
-        return [work(item) for item in items]
+        return [work(item) for part in parts for item in part]
+    results: list[Result] = []
+    waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        done = pool.map(lambda batch: [work(item) for item in batch], batches)
-        return [result for batch in done for result in batch]
+        for part in parts:
+            waiting.append(pool.submit(lambda part: [*map(work, part)], part))
+            if len(waiting) > 2 * threads:
+                results += waiting.popleft().result()
+        for done in waiting:
+            results += done.result()
+    return results
