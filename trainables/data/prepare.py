@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from trainables.config.data import DataConfig
 from trainables.config.tasks import TaskConfig
 from trainables.data.cache import Cache, cache_root, digest_of, stamp
+from trainables.data.chunks import Wanted
 from trainables.data.columns import Column
-from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all, pillow_version
+from trainables.data.decode import DecodedImages, Progress, decode_all, pillow_version
 from trainables.data.labels import resolve_task
 from trainables.data.prepared import FORMAT, SPLITS, PreparedData, TaskLabels, load_prepared, write_prepared
 from trainables.data.rows import Rows
