@@ -33,6 +33,8 @@ class SlotPlan:
     """Cores per worker."""
     gpus: float
     """GPUs per worker."""
+    in_process: bool | None = None
+    """As in `SlotRequest`."""
 
     @property
     def slot(self) -> dict[str, Any]:

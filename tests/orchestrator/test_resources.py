@@ -130,7 +130,8 @@ def test_one_worker_requests_what_it_uses_and_several_are_reserved_by_train() ->
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0).trial_resources == {"cpu": 2}
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0.5).trial_resources == {"cpu": 2, "gpu": 0.5}
     assert SlotPlan(slots=1, workers=2, cpus=2, gpus=1).trial_resources == {"memory": 1}
-    assert SlotPlan(slots=3, workers=2, cpus=2, gpus=1).slot == {"workers": 2, "cpus": 2, "gpus": 1}
+    slot = SlotPlan(slots=3, workers=2, cpus=2, gpus=1).slot
+    assert slot == {"workers": 2, "cpus": 2, "gpus": 1, "in_process": None}
 
 
 @given(
