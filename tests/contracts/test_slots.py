@@ -228,6 +228,24 @@ def test_a_rank_that_fails_alone_ends_its_trial_and_wakes_the_others(
     assert pids("RayTrainWorker") == before
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_cannot_start_ends_its_trial_and_wakes_the_others(
+    rank: int, workers: TrialSlot, first: Assignment
+) -> None:
+    """The others wait for it in the broadcast of the initial weights."""
+    expected = [without_times(report) for report in run(workers, first, 1)]
+    before = pids("RayTrainWorker")
+    started = time.monotonic()
+    with pytest.raises(RankFailed, match=f"rank {rank}: builtins.ValueError: rank {rank} has had enough"):
+        workers.start(failing_on(rank, first, during="Trainer.__init__"))
+    # 16 to 25 ms when the machine is free; 10 s would be the slot's patience with ranks that say nothing.
+    assert time.monotonic() - started < 2
+    with pytest.raises(RankFailed, match="no trial has been started"):
+        workers.run_epoch()
+    assert [without_times(report) for report in run(workers, first, 1)] == expected
+    assert pids("RayTrainWorker") == before
+
+
 def test_the_next_trial_starts_at_once(workers: TrialSlot, first: Assignment) -> None:
     run(workers, first, 1)
     started = time.monotonic()
