@@ -4,11 +4,9 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,9 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import ClusterError
+from orchestrator.private_ray import end_private_ray
 from orchestrator.resources import NodeResources
+from orchestrator.scratch import ScratchFolder
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,19 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
     set_environment(where)
     import ray
 
-    # Short, because Unix sockets below it may have at most 107 characters.
-    scratch = tempfile.mkdtemp(prefix="eqp-") if where.is_private else None
+    scratch = ScratchFolder() if where.is_private else None
     on_sigterm = signal.getsignal(signal.SIGTERM)
     shown = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
     try:
         try:
-            if where.is_private:
+            if scratch is not None:
                 with _without_idle_services():
                     ray.init(
                         address="local",
                         num_cpus=int(node.cpus),
                         num_gpus=int(node.gpus),
                         include_dashboard=False,
-                        _temp_dir=scratch,
+                        _temp_dir=str(scratch.path),
                         **shown,
                     )
             else:
@@ -113,9 +112,12 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
                 signal.signal(signal.SIGTERM, on_sigterm)
         yield
     finally:
-        ray.shutdown()
+        if where.is_private:
+            end_private_ray()
+        else:
+            ray.shutdown()
         if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.remove()
 
 
 def require_answer(where: RayAddress) -> None:
@@ -162,6 +164,8 @@ def set_environment(where: RayAddress) -> None:
         # Slots ask for their processes at once. Those that Ray starts on its own account come as well, not instead.
         os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")
+        # How long a worker may take to end before it is killed. By Ray's 5 s, what hangs keeps its cores for so long.
+        os.environ.setdefault("RAY_kill_worker_timeout_milliseconds", "500")
 
 
 @contextlib.contextmanager

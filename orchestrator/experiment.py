@@ -63,8 +63,5 @@ def run_search(
 def _planned_trials(spec: ExperimentSpec) -> int:
     """`search.trials`, or fewer where there is less to try."""
     space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
-    if not space.domains:
-        return 1
-    if spec.search.sampler == "grid":
-        return min(spec.search.trials, len(space.grid_points()))
-    return spec.search.trials
+    proposals = space.grid_points() if spec.search.sampler == "grid" else space.every_proposal()
+    return spec.search.trials if proposals is None else min(spec.search.trials, len(proposals))

@@ -29,7 +29,7 @@ class Journal:
             self._file.truncate(whole)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event with the present time (seconds since 1970) and return it once it is on disk.
+        """Write one event and return it once it is on disk. Its `time`, unless given: now, in seconds since 1970.
 
         Raises:
             EquipoiseError: the disk is full or gone.

@@ -1,5 +1,6 @@
 """How many slots fit: plain arithmetic over what the nodes have, decided before anything starts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,8 @@ class SlotPlan:
     """Cores per worker."""
     gpus: float
     """GPUs per worker."""
+    in_process: bool | None = None
+    """As in `SlotRequest`."""
 
     @property
     def slot(self) -> dict[str, Any]:
@@ -75,15 +78,13 @@ def plan_slots(
             f"compute.per_worker.gpu is {gpus:g}", hint="Above 1 it must be a whole number: 0.5, 1, 2."
         )
     fitting = sum(_workers_on(node, cpus, gpus) for node in nodes) // workers
-    asked = 1 if compute.slots == "auto" else compute.slots
-    needed = min(asked, trials) if trials is not None else asked
-    if fitting < needed:
-        raise ClusterError(_arithmetic(needed, workers, cpus, gpus, nodes), hint=_cure(fitting, workers))
-    slots = needed
-    if compute.slots == "auto":
-        in_memory = sum(_workers_on(node, cpus, gpus, within_memory=True) for node in nodes) // workers
-        slots = max(1, min(fitting, in_memory))
-        slots = min(slots, trials) if trials is not None else slots
+    least, most = _bounds(compute)
+    if trials is not None:
+        least, most = min(least, trials), min(most, trials)
+    if fitting < least:
+        raise ClusterError(_arithmetic(least, workers, cpus, gpus, nodes), hint=_cure(fitting, compute))
+    in_memory = sum(_workers_on(node, cpus, gpus, within_memory=True) for node in nodes) // workers
+    slots = int(max(least, min(fitting, in_memory, most)))
     return SlotPlan(slots=slots, workers=workers, cpus=cpus, gpus=gpus)
 
 
@@ -102,6 +103,17 @@ def plan_training(compute: ComputeConfig, nodes: Sequence[NodeResources]) -> Slo
             return SlotPlan(slots=1, workers=1, cpus=max(1, *(int(node.cpus) for node in nodes)), gpus=0)
         compute = compute.model_copy(update={"workers": gpus})
     return plan_slots(compute.model_copy(update={"slots": 1}), nodes)
+
+
+def _bounds(compute: ComputeConfig) -> tuple[int, float]:
+    """How many slots at least and at most."""
+    match compute.slots:
+        case "auto":
+            return 1, math.inf
+        case int(number):
+            return number, number
+        case (least, most):
+            return least, most
 
 
 def _gpus(wanted: float | str, nodes: Sequence[NodeResources]) -> float:
@@ -141,8 +153,9 @@ def _arithmetic(slots: int, workers: int, cpus: int, gpus: float, nodes: Sequenc
     return f"{' × '.join(factors)} of {each} each are {slots * workers} workers, but {here} room for {count}"
 
 
-def _cure(fitting: int, workers: int) -> str:
+def _cure(fitting: int, compute: ComputeConfig) -> str:
     if fitting > 0:
-        return f"Set compute.slots to {fitting} or auto."
-    smaller = "compute.workers or " if workers > 1 else ""
+        fewer = f"[{fitting}, {compute.slots[1]}]" if isinstance(compute.slots, tuple) else str(fitting)
+        return f"Set compute.slots to {fewer} or auto."
+    smaller = "compute.workers or " if compute.workers not in ("auto", 1) else ""
     return f"Set {smaller}compute.per_worker lower, or add machines."

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.datasets import Datasets
@@ -38,6 +38,7 @@ def train(
         if plan is None or plan.workers > 1:
             stack.enter_context(connected(where, machine, verbose=verbose))
         plan = plan or plan_training(spec.compute, nodes_of_cluster())
+        plan = replace(plan, in_process=where.is_private and plan.workers == 1)
         datasets = Datasets(spec, report=decoding_to(listeners))
         data = datasets.of(spec.trial_config())
         run = stack.enter_context(
@@ -52,8 +53,7 @@ def train(
                 afterwards=afterwards,
             )
         )
-        in_process = where.is_private and plan.workers == 1
-        _train_in(run, spec, SlotRequest(**plan.slot, in_process=in_process), datasets)
+        _train_in(run, spec, SlotRequest(**plan.slot), datasets)
     return read_search(run.directory)
 
 

@@ -43,8 +43,17 @@ class TrialLog:
         """Whether the trial was recorded as begun."""
         return trial in self._trials
 
-    def epoch(self, trial: str, report: Mapping[str, Any], start_seconds: float) -> None:
-        """One epoch has ended: its `EpochReport` as a dict, and what the trial took to reach its first step."""
+    def epoch(
+        self, trial: str, report: Mapping[str, Any], start_seconds: float, *, ended: float | None = None
+    ) -> None:
+        """One epoch has ended.
+
+        Args:
+            trial: its trial.
+            report: its `EpochReport` as a dict.
+            start_seconds: what the trial took to reach its first step.
+            ended: when it did, in seconds since 1970. Default: now.
+        """
         progress = self._trials[trial]
         if report["epoch"] <= progress.epochs:
             return
@@ -54,7 +63,7 @@ class TrialLog:
         progress.train_seconds += report["seconds"]
         if report["best"]:
             progress.best_epoch, progress.metrics = report["epoch"], report["metrics"]
-        self._record("epoch", trial=trial, report=report)
+        self._record("epoch", trial=trial, report=report, **({} if ended is None else {"time": ended}))
 
     def end(self, trial: str, status: str, reason: str = "") -> None:
         """The trial is over: completed, pruned, failed or interrupted. A second end is passed over."""

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, TypeGuard
 
 from pydantic import (
@@ -53,6 +54,10 @@ class DomainBase(BaseModel, ABC):
     @abstractmethod
     def grid(self) -> tuple[Value, ...]:
         """List the values of a grid search: without repetition, in order."""
+
+    def every_value(self) -> Sequence[Value] | None:
+        """All that can be drawn, without repetition; None: infinitely many."""
+        return None
 
     @abstractmethod
     def contains(self, value: Value) -> bool:

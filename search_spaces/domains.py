@@ -48,6 +48,10 @@ class Choice(DomainBase):
         return self.values
 
     @override
+    def every_value(self) -> tuple[Value, ...]:
+        return self.values
+
+    @override
     def contains(self, value: Value) -> bool:
         return identity(value) in {identity(choice) for choice in self.values}
 
@@ -141,6 +145,11 @@ class _Integers(DomainBase):
         if high - low < points:
             return tuple(range(low, high + 1))
         return tuple(sorted({round(value) for value in _spread(low, high, points, log=self.log)}))
+
+    @override
+    def every_value(self) -> range:
+        low, high = self._bounds
+        return range(low, high + 1)
 
     def contains(self, value: Value) -> bool:
         low, high = self._bounds

@@ -1,17 +1,21 @@
 """A search space: config keys and the domains they are drawn from, some only under conditions."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from search_spaces.domains import Domain
 from search_spaces.named import NAMED_SPACES
 from search_spaces.suggesters import Suggester
-from search_spaces.values import Value, identity, is_within, look_up
+from search_spaces.values import Value, identity, is_within, look_up, plain
 
 GRID_LIMIT = 100_000
 """No grid may have more points."""
+
+
+FEW_PROPOSALS = 10_000
+"""Of a space that has so many or fewer, all are known; of a larger one, a search hardly meets the end."""
 
 
 class SpaceError(ValueError):
@@ -86,7 +90,16 @@ class SearchSpace:
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every combination of the domains' grid values, once; the last key varies fastest."""
-        return self._grid_from(tuple(self.domains), {})
+        return self._combinations(tuple(self.domains), {}, lambda domain: domain.grid())
+
+    def every_proposal(self) -> list[dict[str, Value]] | None:
+        """All that `suggest` can make, once; None: infinitely many, or more than `FEW_PROPOSALS`."""
+        try:
+            found = self._combinations(tuple(self.domains), {}, _every_value)
+            points = list(itertools.islice(found, FEW_PROPOSALS + 1))
+        except _Endless:
+            return None
+        return points if len(points) <= FEW_PROPOSALS else None
 
     def grid_points(self) -> list[dict[str, Value]]:
         """List the grid.
@@ -115,17 +128,22 @@ class SearchSpace:
                 seen[key] = values[key]
         return seen.keys() == values.keys()
 
-    def _grid_from(self, keys: tuple[str, ...], values: dict[str, Value]) -> Iterator[dict[str, Value]]:
+    def _combinations(
+        self,
+        keys: tuple[str, ...],
+        values: dict[str, Value],
+        values_of: Callable[[Domain], Sequence[Value]],
+    ) -> Iterator[dict[str, Value]]:
         if not keys:
             yield dict(values)
             return
         key, *rest = keys
         domain = self.domains[key]
         if not self._is_active(domain, values):
-            yield from self._grid_from(tuple(rest), values)
+            yield from self._combinations(tuple(rest), values, values_of)
             return
-        for value in domain.grid():
-            yield from self._grid_from(tuple(rest), {**values, key: value})
+        for value in values_of(domain):
+            yield from self._combinations(tuple(rest), {**values, key: plain(value)}, values_of)
 
     def _is_active(self, domain: Domain, values: Mapping[str, Value]) -> bool:
         return all(
@@ -133,6 +151,17 @@ class SearchSpace:
             or (source in values and _holds(condition, allowed, source, values[source]))
             for condition, allowed in domain.when.items()
         )
+
+
+class _Endless(Exception):  # noqa: N818 - named for what it says
+    """Infinitely many values."""
+
+
+def _every_value(domain: Domain) -> Sequence[Value]:
+    values = domain.every_value()
+    if values is None:
+        raise _Endless
+    return values
 
 
 def _source(condition: str, domains: Mapping[str, Domain]) -> str | None:

@@ -46,7 +46,7 @@ def ending_json(record: SearchRecord) -> dict[str, Any]:
             "run_id": trial.run_id if trial else None,
             "seconds": record.seconds,
             "workers": workers,
-            "slot": "in_process" if workers == 1 else "train_workers",
+            "slot": "in_process" if record.slots.get("in_process", workers == 1) else "train_workers",
             "epochs": trial.epochs if trial else 0,
             "metrics": {name: finite(value) for name, value in trial.metrics.items()} if trial else {},
         }

@@ -36,6 +36,8 @@ def plan(started: Event) -> RenderableType:
         facts = {"seed": str(spec.get("seed", 0))}
     else:
         trials = formats.count(planned_trials(started), "trial")
+        if search.get("space") and planned_trials(started) < int(search.get("trials") or 0):
+            trials += f" (of {search['trials']} asked for: the space has no more)"
         title = f"{started['search_id']}: {trials} of at most {epochs}"
         facts = {
             "searched": ", ".join(search.get("space") or {}) or "nothing",

@@ -6,10 +6,7 @@ and the callbacks that a slot does better without. It is written for the Ray ver
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +19,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
+from orchestrator.scratch import ScratchFolder
 from orchestrator.slots.mailbox import Answers, Command, Mailbox
 from orchestrator.slots.reaper import remove_groups_of
 
@@ -49,7 +47,7 @@ class TrainGroup:
             os.environ.setdefault(name, value)
         self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(workers)
         self._controller: Any = None
-        self._folder = Path(tempfile.mkdtemp(prefix="equipoise-slot-"))
+        self._folder = ScratchFolder()
         self._trainer = _WarmTrainer(
             _serve,
             train_loop_config={"mailbox": self._mailbox, "cpus": cpus, "timeout": COLLECTIVE_TIMEOUT},
@@ -62,7 +60,7 @@ class TrainGroup:
             ),
             run_config=RunConfig(
                 name="slot",
-                storage_path=str(self._folder),
+                storage_path=str(self._folder.path),
                 # A group lives once: whatever ends it, the slot launches another and goes on from a
                 # checkpoint.
                 failure_config=FailureConfig(
@@ -107,7 +105,7 @@ class TrainGroup:
             remove_groups_of(controller._actor_id.hex())
             self._thread.join(SECONDS_TO_ABORT)
         ray.kill(self._mailbox)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def _run(self) -> None:
         try:

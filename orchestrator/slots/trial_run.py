@@ -11,7 +11,7 @@ from trainables.training.report import EpochReport
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
 
-RESTARTS = 2
+WORKER_LOSSES = 2
 """How often a trial goes on after its slot lost a worker."""
 
 
@@ -28,7 +28,7 @@ class TrialRun:
         self._assignment = assignment
         self._best = assignment.directory / "best"
         self._last = assignment.directory / "last"
-        self._restarts = RESTARTS
+        self._restarts = WORKER_LOSSES
         self._reported = 0
         self._saved = 0.0
         self._state: Path | None = None
@@ -40,7 +40,7 @@ class TrialRun:
         """Train the next epoch, validate, and keep what is worth keeping.
 
         Raises:
-            WorkerLost: more than `RESTARTS` times.
+            WorkerLost: more than `WORKER_LOSSES` times.
         """
         while True:
             try:
@@ -55,7 +55,7 @@ class TrialRun:
     def _run_epoch(self) -> EpochReport:
         report = self._slot.run_epoch()
         if report.best:
-            self._slot.save_best(self._best)
+            self._slot.save_best(self._best, wait=report.finished)
         if not report.finished and time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._slot.save(self._last)
             self._saved = time.monotonic()

@@ -11,7 +11,8 @@ import torch
 from torch import distributed
 from torch.distributed import distributed_c10d
 
-from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
+from orchestrator.slots.best_writer import BestWriter
+from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, SaveBest, Start
 from trainables.data.prepared import PreparedData, load_prepared
 from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
@@ -56,11 +57,16 @@ class _Rank:
         self._store = distributed_c10d._get_default_store()
         self._data: PreparedData | None = None
         self._trainer: Trainer | None = None
+        self._best = BestWriter()
 
     def obey(self, command: Command) -> Outcome:
         """Carry out `command`. Whatever goes wrong becomes part of the outcome."""
         try:
-            return Outcome(report=self._do(command))
+            try:
+                return Outcome(report=self._do(command))
+            finally:
+                if not isinstance(command, SaveBest):
+                    self._best.wait()
         except Exception as error:  # the trial's failure, not the rank's
             if isinstance(command, Start | RunEpoch):
                 self._trainer = None
@@ -74,9 +80,14 @@ class _Rank:
             raise RuntimeError("no trial has been started in this slot")
         if isinstance(command, RunEpoch):
             return self._trainer.run_epoch()
-        if self._rank == 0:
-            state = self._trainer.state_dict() if isinstance(command, Save) else self._trainer.best_state()
-            save_state(state, command.directory)
+        if self._rank > 0:
+            return None
+        if isinstance(command, Save):
+            save_state(self._trainer.state_dict(), command.directory)
+            return None
+        self._best.write(self._trainer.best_state(), command.directory)
+        if command.wait:
+            self._best.wait()
         return None
 
     def _start(self, command: Start) -> None:

@@ -34,10 +34,18 @@ class ComputeConfig(Section):
     workers: Literal["auto"] | Count = "auto"
     """Data-parallel workers per trial. auto: 1 in a search; in `train` one per GPU of the cluster, or without
     GPUs one with all cores of the machine."""
-    slots: Literal["auto"] | Count = "auto"
-    """Trials at the same time. auto: as many as fit."""
+    slots: Literal["auto"] | Count | tuple[Count, Count] = "auto"
+    """Trials at the same time. auto: as many as fit. [min, max]: as many as fit, at most max; fewer than min are an
+    error."""
     per_worker: PerWorker = PerWorker()
     """What each worker takes."""
+
+    @field_validator("slots")
+    @classmethod
+    def _slots_are_ordered(cls, slots: str | int | tuple[int, int]) -> str | int | tuple[int, int]:
+        if isinstance(slots, tuple) and slots[0] > slots[1]:
+            raise ValueError(f"the first number must not be above the second, but {slots[0]} > {slots[1]}")
+        return slots
 
 
 _UNITS = {

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.1
 BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.05
-"""Of the time, that telling may take: where it is slow, batches are larger."""
+"""Of a core, that telling may take: where it is costly, batches are larger."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 GIVE_UP_SECONDS = 600.0
 """How long a follower whose search is gone keeps trying to reach MLflow."""
@@ -45,6 +45,7 @@ class Follower:
         self._store: MlflowStore | None = None
         self._read = 0
         self._untold: list[RunUpdate] = []
+        self._cost = 0.0  # of the last batch: seconds of a core, without those that opening the store took
 
     def run(self) -> int:
         """Follow to the end of the search; 0 if MLflow was told everything."""
@@ -62,11 +63,9 @@ class Follower:
                 ended = self._runs.over and (ended or new)
                 due = alone or self._runs.over or time.monotonic() >= next_time
                 if self._read > self._state.offset and self._runs.started and due:
-                    began = time.monotonic()
                     if not self._tell():
                         return 1
-                    now = time.monotonic()
-                    next_time = now + max(BATCH_SECONDS, (now - began) / LARGEST_SHARE)
+                    next_time = time.monotonic() + max(BATCH_SECONDS, self._cost / LARGEST_SHARE)
                 elif ended or self._parent is None:
                     return 0
                 elif alone:
@@ -156,8 +155,10 @@ class Follower:
         if self._store is None:
             runs = self._runs
             self._store = MlflowStore(runs.tracking_uri, runs.experiment, runs.uid, self._state)
+        began = time.process_time()
         while self._untold:
             refusal = self._store.tell(self._untold[0])
             if refusal is not None:
                 log.error("MLflow refused run %s: %s", self._untold[0].name, refusal)
             del self._untold[0]
+        self._cost = time.process_time() - began

@@ -47,11 +47,11 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """One epoch has ended, or the trial has failed for a reason of its own."""
+        """Epochs have ended, or the trial has failed for a reason of its own."""
         name = trial.config["trial"]
         self._last[name] = result
-        if "report" in result:
-            self._log.epoch(name, result["report"], result["start_seconds"])
+        for told in result["epochs"]:
+            self._log.epoch(name, told["report"], result["start_seconds"], ended=told["time"])
 
     @_recording
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -60,7 +60,7 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         result = self._last.get(name, {})
         if "failure" in result:
             self._log.end(name, "failed", result["failure"])
-        elif result.get("report", {}).get("finished"):
+        elif result.get("epochs") and result["epochs"][-1]["report"]["finished"]:
             self._log.end(name, "completed")
         else:
             self._log.end(name, "pruned", self._reasons.get(name, ""))

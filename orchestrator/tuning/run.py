@@ -1,7 +1,6 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
-import tempfile
 from typing import Any
 
 from ray import tune
@@ -11,6 +10,7 @@ from ray.tune.execution import class_cache
 from orchestrator.datasets import Datasets
 from orchestrator.resources import SlotPlan
 from orchestrator.run_folder import RunFolder
+from orchestrator.scratch import scratch_folder
 from orchestrator.spec import ExperimentSpec
 from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
@@ -37,7 +37,10 @@ TUNE_SETTINGS = {
 }
 """Read by Tune when it runs."""
 
-RESTARTS = 2
+SECONDS_AT_ONCE = 0.5
+"""Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
+
+SLOT_LOSSES = 2
 """How often a trial whose process died is started again; it goes on from its last checkpoint."""
 
 
@@ -59,6 +62,8 @@ def run_trials(
     """
     space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
 
+    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
+
     def assign(number: int, values: dict[str, Value]) -> dict[str, Any]:
         trial = trial_name(number)
         assignment = {
@@ -67,6 +72,7 @@ def run_trials(
             "values": values,
             "directory": str(run.directory / "trials" / trial),
             "slot": plan.slot,
+            "seconds_at_once": 0.0 if scheduler.judges_every_epoch else SECONDS_AT_ONCE,
         }
         try:
             config = spec.trial_config_with(values)
@@ -79,11 +85,10 @@ def run_trials(
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
-    scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
-        tempfile.TemporaryDirectory(prefix="eqp-tune-", ignore_cleanup_errors=True) as scratch,
+        scratch_folder() as scratch,
         TrialLog(run) as log,
     ):
         try:
@@ -93,8 +98,8 @@ def run_trials(
                 search_alg=proposals,
                 scheduler=scheduler,
                 resources_per_trial=plan.trial_resources,
-                storage_path=scratch,
-                max_failures=RESTARTS,
+                storage_path=str(scratch),
+                max_failures=SLOT_LOSSES,
                 reuse_actors=True,
                 callbacks=[Bookkeeper(log, scheduler.reasons)],
                 raise_on_failed_trial=False,

@@ -12,6 +12,9 @@ from search_spaces.search import Asha
 class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
     """Starts trials in order and never stops one."""
 
+    judges_every_epoch = False
+    """Whether a trial may not go on before the scheduler has seen its last epoch."""
+
     def __init__(self) -> None:
         super().__init__()
         self.reasons: dict[str, str] = {}
@@ -35,6 +38,8 @@ class QueueScheduler(FIFOScheduler):  # type: ignore[misc]
 
 class AshaScheduler(QueueScheduler):
     """Stops trials by successive halving."""
+
+    judges_every_epoch = True
 
     def __init__(self, halving: SuccessiveHalving) -> None:
         super().__init__()

@@ -1,15 +1,15 @@
 """Who proposes the next trial: random, grid or TPE, asked and told by trial number."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol, assert_never
 
+from orchestrator.tuning.distinct import draw_new
 from orchestrator.tuning.outcomes import Outcome
 from orchestrator.tuning.tpe import TpeSearcher
 from search_spaces.search import SearchConfig
 from search_spaces.space import SearchSpace
-from search_spaces.suggesters import RandomSuggester
-from search_spaces.values import Value, plain
+from search_spaces.values import Value, identity, plain
 
 
 class Searcher(Protocol):
@@ -37,15 +37,25 @@ class Searcher(Protocol):
 
 
 class RandomSearcher:
-    """Independent draws: trial n is a function of the seed and n alone (Bergstra & Bengio, JMLR 2012)."""
+    """Independent draws without repetition: trial n is a function of the seed and n alone.
+
+    Bergstra & Bengio (JMLR 2012). What trials 0 to n - 1 are is a function of the seed, too, so that n is drawn among
+    the rest, and a longer search extends a shorter one.
+    """
 
     def __init__(self, space: SearchSpace, *, seed: int):
         self._space = space
         self._seed = seed
+        self._draws: list[dict[str, Value] | None] = []
+        self._seen: set[Hashable] = set()
 
-    def ask(self, number: int) -> dict[str, Value]:
-        """Draw the values of trial `number`."""
-        return self._space.suggest(RandomSuggester(self._seed, number))
+    def ask(self, number: int) -> dict[str, Value] | None:
+        """Draw the values of trial `number`; None: the space has no more."""
+        while len(self._draws) <= number:
+            values = draw_new(self._space, self._seen, seed=self._seed, number=len(self._draws))
+            self._draws.append(values)
+            self._seen.add(identity(values))
+        return self._draws[number]
 
     def add(self, number: int, values: Mapping[str, Value]) -> None:
         """Nothing depends on it."""

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.tuning.distinct import draw_new
 from orchestrator.tuning.outcomes import Completed, Failed, Outcome, Pruned
 from search_spaces.search import is_minimised
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
-from search_spaces.values import Value
+from search_spaces.values import Value, identity
 
 REDRAWS = 5
-"""A proposal that repeats a known trial is drawn again so many times: equal configs give equal results."""
+"""A proposal that repeats a known trial is drawn again so many times, and then at random."""
 PRUNED_PER_COMPLETE = 9
 """With several objectives: Optuna calls the best tenth of all trials good, and only completed ones may be."""
 
@@ -52,13 +53,18 @@ class TpeSearcher:
         self._known: dict[int, _Known] = {}
         self._preloading: threading.Thread | None = None
 
-    def ask(self, number: int) -> dict[str, Value]:
+    def ask(self, number: int) -> dict[str, Value] | None:
         """Propose the values of trial `number`: drawn at random until enough trials have ended."""
+        seen = {identity(known.values) for known in self._known.values()}
+        values: dict[str, Value] | None = None
         for attempt in range(1 + REDRAWS):
             values = self._draw(number, attempt)
-            if all(values != known.values for known in self._known.values()):
+            if identity(values) not in seen:
                 break
-        self._known[number] = _Known(values)
+        else:
+            values = draw_new(self._space, seen, seed=self._seed, number=number)
+        if values is not None:
+            self._known[number] = _Known(values)
         return values
 
     def add(self, number: int, values: Mapping[str, Value]) -> None:

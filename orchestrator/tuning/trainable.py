@@ -18,7 +18,9 @@ os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
-    """Tune's side of a `TrialSlot`: `step` is one epoch, and `reset_config` hands the warm slot to the next trial.
+    """Tune's side of a `TrialSlot`: `step` is one epoch, or several short ones.
+
+    `reset_config` hands the warm slot to the next trial.
 
     A trial that fails (its loss is not finite, its backbone has a mistake) reports so as its last result, and the
     slot stays warm. Only the death of a process is an error to Tune, which then starts the trial again; it goes on
@@ -41,6 +43,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._problem: str | None = config.get("problem")
+        self._seconds_at_once: float = config["seconds_at_once"]
         if self._problem is None:
             self._assignment = Assignment(
                 trial=config["trial"],
@@ -52,26 +55,32 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
         self._run: TrialRun | None = None
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch. The result holds the `EpochReport` and, flat, the metrics that schedulers look at."""
+        """Train an epoch, and more for as long as `seconds_at_once` says.
+
+        The result holds the `EpochReport` of each and when it ended and, flat, the last one's metrics, which schedulers
+        look at; with `failure`, why the trial ended after them.
+        """
+        epochs: list[dict[str, Any]] = []
+        result: dict[str, Any] = {"epochs": epochs, "epoch": 0, "done": True}
         if self._problem is not None:
-            return {"failure": self._problem, "epoch": 0, "done": True}
+            return {**result, "failure": self._problem}
+        began = time.monotonic()
         try:
             if self._run is None:
                 self._run = TrialRun(self._slot, self._assignment)
             if self._start_seconds is None:
                 self._start_seconds = time.time() - self._idle_since
-            report = self._run.run_epoch()
+            result["start_seconds"] = self._start_seconds
+            while True:
+                report = self._run.run_epoch()
+                epochs.append({"report": asdict(report), "time": time.time()})
+                result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
+                if report.finished or time.monotonic() - began >= self._seconds_at_once:
+                    return result
         except Exception as error:  # whatever a trial does wrong, the slot stays
-            return {"failure": explain_failure(error, self._assignment), "epoch": 0, "done": True}
+            return {**result, "failure": explain_failure(error, self._assignment), "done": True}
         finally:
             self._idle_since = time.time()
-        return {
-            **report.metrics,
-            "epoch": report.epoch,
-            "report": asdict(report),
-            "start_seconds": self._start_seconds,
-            "done": report.finished,
-        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the training state for Tune (to pause, or to be exploited)."""

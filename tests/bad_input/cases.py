@@ -185,6 +185,13 @@ FILE_CASES = (
         ("training.select.mode", "mode: min"),
     ),
     Case("an unreachable rung", "min_epochs: 3", "min_epochs: 30", ("search.stop_early.min_epochs", "is 20")),
+    Case(
+        "more slots at least than at most",
+        "slots: auto",
+        "slots: [3, 1]",
+        ("tiny.yaml:", "compute.slots: the first number must not be above the second, but 3 > 1"),
+    ),
+    Case("slots of a third kind", "slots: auto", "slots: [1]", ("compute.slots", "auto, a whole number")),
     Case("more workers than images", "workers: auto", "workers: 17", ("compute.workers", "batch of 16")),
     Case("layers of a linear head", "kind: mlp", "kind: linear", ("model.heads.default.hidden", "kind: mlp")),
     # The search space

@@ -134,6 +134,22 @@ def test_the_model_of_the_selected_epoch_is_kept(slot: TrialSlot, first: Assignm
     assert best.meta["metrics"] == selected.metrics
 
 
+@pytest.mark.parametrize("what_follows", ["an epoch", "a training state", "another trial"])
+def test_a_model_that_is_not_waited_for_is_on_disk_after_the_next_call(
+    slot: TrialSlot, first: Assignment, tmp_path: Path, what_follows: str
+) -> None:
+    report = run(slot, first, 1)[0]
+    slot.save_best(first.directory / "best", wait=False)
+    match what_follows:
+        case "an epoch":
+            slot.run_epoch()
+        case "a training state":
+            slot.save(tmp_path / "last")
+        case _:
+            slot.start(first)
+    assert load_model_state(first.directory / "best").meta["metrics"] == report.metrics
+
+
 def test_a_failing_trial_leaves_the_slot_usable(
     slot: TrialSlot, data: Path, first: Assignment, tmp_path: Path
 ) -> None:
@@ -209,6 +225,24 @@ def test_a_rank_that_fails_alone_ends_its_trial_and_wakes_the_others(
     run(workers, first, 2)
     found = saved(workers, tmp_path / "found")
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert pids("RayTrainWorker") == before
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_cannot_start_ends_its_trial_and_wakes_the_others(
+    rank: int, workers: TrialSlot, first: Assignment
+) -> None:
+    """The others wait for it in the broadcast of the initial weights."""
+    expected = [without_times(report) for report in run(workers, first, 1)]
+    before = pids("RayTrainWorker")
+    started = time.monotonic()
+    with pytest.raises(RankFailed, match=f"rank {rank}: builtins.ValueError: rank {rank} has had enough"):
+        workers.start(failing_on(rank, first, during="Trainer.__init__"))
+    # 16 to 25 ms when the machine is free; 10 s would be the slot's patience with ranks that say nothing.
+    assert time.monotonic() - started < 2
+    with pytest.raises(RankFailed, match="no trial has been started"):
+        workers.run_epoch()
+    assert [without_times(report) for report in run(workers, first, 1)] == expected
     assert pids("RayTrainWorker") == before
 
 

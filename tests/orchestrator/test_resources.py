@@ -38,6 +38,12 @@ def node(cpus: float, gpus: float = 0, memory: int = 0) -> NodeResources:
         ({}, [node(8, memory=2 * GB)], 2, 1, 0),
         ({"slots": 8}, [node(8, memory=2 * GB)], 8, 1, 0),  # asked for: believed
         ({}, [node(8, memory=1)], 1, 1, 0),
+        ({"slots": [2, 4]}, [node(8)], 4, 1, 0),
+        ({"slots": [2, 4]}, [node(3)], 3, 1, 0),
+        ({"slots": [2, 4]}, [node(2)], 2, 1, 0),
+        ({"slots": [3, 3]}, [node(8)], 3, 1, 0),
+        ({"slots": [2, 8]}, [node(8, memory=3 * GB)], 3, 1, 0),  # above the least, it is automatic
+        ({"slots": [4, 8]}, [node(8, memory=GB)], 4, 1, 0),
     ],
 )
 def test_slots_that_fit(
@@ -55,6 +61,12 @@ def test_slots_that_fit(
             [node(2)],
             "2 slots × 3 workers × 4 CPU = 24 CPU, this machine has 2",
             "Set compute.workers or compute.per_worker lower, or add machines.",
+        ),
+        (
+            {"slots": [3, 5]},
+            [node(2)],
+            "3 slots × 1 worker × 1 CPU = 3 CPU, this machine has 2",
+            "Set compute.slots to [2, 5] or auto.",
         ),
         (
             {"per_worker": {"cpu": 4}},
@@ -118,7 +130,8 @@ def test_one_worker_requests_what_it_uses_and_several_are_reserved_by_train() ->
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0).trial_resources == {"cpu": 2}
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0.5).trial_resources == {"cpu": 2, "gpu": 0.5}
     assert SlotPlan(slots=1, workers=2, cpus=2, gpus=1).trial_resources == {"memory": 1}
-    assert SlotPlan(slots=3, workers=2, cpus=2, gpus=1).slot == {"workers": 2, "cpus": 2, "gpus": 1}
+    slot = SlotPlan(slots=3, workers=2, cpus=2, gpus=1).slot
+    assert slot == {"workers": 2, "cpus": 2, "gpus": 1, "in_process": None}
 
 
 @given(

@@ -1,47 +1,31 @@
 """Decode once: every image of a source into one array of the cache."""
 
-import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
-import shutil
-import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cache import Cache, digest_of, stamp, writing
+from trainables.data.chunks import Chunk, Failure, Wanted, array_chunks, decoded_chunks
 from trainables.data.rows import ArrayImages, EncodedImages
+from trainables.data.threads import in_threads
 from trainables.errors import DataError
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
-CHUNK = 512
-"""Images that are in memory at a time, at most."""
-
-CHUNK_BYTES = 64 << 20
-"""Decoded bytes that are in memory at a time, unless one image has more."""
-
 PIECE_BYTES = 1 << 20
-"""Of these the bytes whose sums are taken at a time."""
-
-NETWORK_THREADS = 16
-"""Threads that read images from elsewhere."""
+"""Decoded bytes whose sums are taken at a time."""
 
 VERSION = "1"
 """Of the decoding; part of every key."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -70,27 +54,6 @@ class DecodedImages:
     def size(self) -> int:
         """Bytes on disk, and of memory where all of them are in use."""
         return sum((directory / "images.npy").stat().st_size for directory in self.directories)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How images are to be: as `Transform`, where None is settled by what the images are."""
-
-    size: tuple[int, int] | None
-    channels: int | None
-    max_pixels: int
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why an image cannot be read, and whether that may pass."""
-
-    reason: str
-    passing: bool
-
-
-_Chunk = tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, _Failure]]
-"""Row numbers, their images, and the unreadable ones of these by row number."""
 
 
 def pillow_version() -> str:
@@ -135,7 +98,7 @@ def decode_all(
 
 
 def _content(files: tuple[Path, ...]) -> str:
-    return digest_of(*_in_threads(_file_digest, files))
+    return digest_of(*in_threads(_file_digest, files))
 
 
 def _file_digest(path: Path) -> bytes:
@@ -169,15 +132,15 @@ def _fill(
     folder: Path, cache: Cache, images: ArrayImages | EncodedImages, wanted: Wanted, progress: Progress | None
 ) -> str:
     """Decode into `folder`, a chunk at a time; returns what its name ends with."""
-    chunks: Iterator[_Chunk]
+    chunks: Iterator[Chunk]
     match images:
         case ArrayImages():
-            chunks = _array_chunks(images, wanted)
+            chunks = array_chunks(images, wanted)
         case EncodedImages():
-            chunks = _decoded_chunks(images, wanted, folder / "fetched", cache)
+            chunks = decoded_chunks(images, wanted, folder / "fetched", cache)
     checks = np.zeros(len(images), dtype=np.uint64)
     sums = squares = np.zeros((0, 0), dtype=np.uint64)
-    failed: dict[int, _Failure] = {}
+    failed: dict[int, Failure] = {}
     shape = (0, 0, 0)
     done = start = 0
     stream = None
@@ -256,148 +219,3 @@ def _sums(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uin
         sums[first : first + step] = wide.sum(axis=(2, 3), dtype=np.uint64)
         squares[first : first + step] = (wide * wide).sum(axis=(2, 3), dtype=np.uint64)
     return sums, squares
-
-
-def _chunk_rows(order: NDArray[np.int64], shape: tuple[int, int, int]) -> Iterator[NDArray[np.int64]]:
-    """As many rows at a time as may be in memory."""
-    step = max(1, min(CHUNK, CHUNK_BYTES // math.prod(shape)))
-    for first in range(0, len(order), step):
-        yield order[first : first + step]
-
-
-def _array_chunks(images: ArrayImages, wanted: Wanted) -> Iterator[_Chunk]:
-    from trainables.data.images import Transform, shape_array
-
-    pixels = images.load()
-    channels = wanted.channels or (1 if pixels.ndim == 3 else 3)
-    transform = Transform(wanted.size, channels, wanted.max_pixels)
-    height, width = wanted.size or pixels.shape[1:3]
-    for rows in _chunk_rows(np.arange(len(images)), (channels, height, width)):
-        yield rows, shape_array(pixels[images.rows[rows]], transform), {}
-
-
-def _decoded_chunks(images: EncodedImages, wanted: Wanted, fetched: Path, cache: Cache) -> Iterator[_Chunk]:
-    from trainables.data.images import Transform, silence_pillow
-
-    items: Sequence[Any] = images.items
-    order = np.arange(len(items))
-    if all(isinstance(item, int) for item in items):
-        # A container is read from its beginning to its end, whatever the order of the rows.
-        order = np.argsort(np.array(items, dtype=np.int64), kind="stable")
-    silence_pillow()
-    size, channels, read = wanted.size, wanted.channels, images.read
-    if size is None or channels is None:
-        if images.waits:
-            with writing(cache.root):
-                fetched.mkdir()
-            read = functools.partial(_fetch, read=read, folder=fetched, root=cache.root)
-        header = functools.partial(_header, read=read, max_pixels=wanted.max_pixels, waits=images.waits)
-        headers = _in_threads(header, [items[row] for row in order.tolist()], images.waits)
-        size, channels = _settle(headers, wanted)
-        failed = {row: h for row, h in zip(order.tolist(), headers, strict=True) if isinstance(h, _Failure)}
-        items = [failed.get(row, item) for row, item in enumerate(items)]
-    shape = (channels, *size)
-    decode = functools.partial(
-        _decode,
-        read=read,
-        transform=Transform(wanted.size, channels, wanted.max_pixels),
-        waits=images.waits,
-    )
-    for rows in _chunk_rows(order, shape):
-        pixels = np.zeros((len(rows), *shape), dtype=np.uint8)
-        failures: dict[int, _Failure] = {}
-        results = _in_threads(decode, [items[row] for row in rows.tolist()], images.waits)
-        for place, (row, result) in enumerate(zip(rows.tolist(), results, strict=True)):
-            if isinstance(result, _Failure):
-                failures[row] = result
-            elif result.shape != shape:
-                seen = f"{result.shape[1]} × {result.shape[2]}"
-                failures[row] = _Failure(f"it is {seen} pixels, but its header says otherwise", False)
-            else:
-                pixels[place] = result
-        del results  # as large as the pixels
-        yield rows, pixels, failures
-    if read is not images.read:  # never a folder that was not made here
-        shutil.rmtree(fetched, ignore_errors=True)
-
-
-def _settle(headers: Sequence[Any], wanted: Wanted) -> tuple[tuple[int, int], int]:
-    """Size and channels that the config leaves to the images, from their headers."""
-    good = [header for header in headers if not isinstance(header, _Failure)]
-    if not good:
-        reasons = Counter(failure.reason for failure in headers).most_common(3)
-        raise DataError(
-            f"None of the {len(headers)} images can be read: {'; '.join(reason for reason, _ in reasons)}.",
-            "Check data.image and data.root.",
-            "data.image",
-        )
-    sizes = Counter(header.size for header in good)
-    if wanted.size is None and len(sizes) > 1:
-        shown = ", ".join(f"{h} × {w} ({count} images)" for (h, w), count in sizes.most_common(3))
-        more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-        raise DataError(
-            f"The images have {len(sizes)} sizes (height × width): {shown}{more}.",
-            "Say with data.image_size to which size they are brought, e.g. image_size: 64.",
-            "data.image_size",
-        )
-    channels = wanted.channels or (1 if all(header.grey for header in good) else 3)
-    return wanted.size or next(iter(sizes)), channels
-
-
-def _header(item: Any, read: Callable[[Any], bytes], max_pixels: int, waits: bool) -> Any:
-    from trainables.data.images import UnreadableImageError, read_header
-
-    try:
-        return read_header(read(item), max_pixels)
-    except (UnreadableImageError, OSError) as error:
-        return _failure(error, waits)
-
-
-def _decode(item: Any, read: Callable[[Any], bytes], transform: Any, waits: bool) -> Any:
-    from trainables.data.images import UnreadableImageError, decode_image
-
-    if isinstance(item, _Failure):  # of its header
-        return item
-    try:
-        return decode_image(read(item), transform)
-    except (UnreadableImageError, OSError) as error:
-        return _failure(error, waits)
-
-
-def _fetch(item: Any, read: Callable[[Any], bytes], folder: Path, root: Path) -> bytes:
-    """Read a URI once, although it is asked for twice: the second time from `folder`."""
-    if not isinstance(item, str):
-        return read(item)
-    file = folder / digest_of(item)
-    if file.is_file():
-        return file.read_bytes()
-    content = read(item)
-    with writing(root):
-        beside = file.with_suffix(f".{uuid.uuid4().hex[:8]}")  # other rows may show the same image
-        beside.write_bytes(content)
-        beside.replace(file)
-    return content
-
-
-def _failure(error: Exception, waits: bool) -> _Failure:
-    if not isinstance(error, OSError):
-        return _Failure(str(error), waits)
-    if isinstance(error, FileNotFoundError):
-        return _Failure("no such file", waits)
-    # Without a number it is not the system's, but says that there is nothing to read.
-    passing = error.errno is not None and not isinstance(error, (IsADirectoryError, NotADirectoryError))
-    return _Failure(error.strerror or str(error) or type(error).__name__, waits or passing)
-
-
-def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], waits: bool = False) -> list[Result]:
-    """`work` on every item, in order. Pillow and the disk let other threads run meanwhile."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    threads = NETWORK_THREADS if waits else cores
-    # What is worked on at a time lies close together, for the sake of containers.
-    size = max(1, min(64, len(items)) // threads)
-    batches = [items[first : first + size] for first in range(0, len(items), size)]
-    if threads == 1 or len(batches) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        done = pool.map(lambda batch: [work(item) for item in batch], batches)
-        return [result for batch in done for result in batch]

@@ -7,7 +7,8 @@ import numpy as np
 
 from trainables.config.data import DataConfig
 from trainables.data.cache import Cache
-from trainables.data.decode import DecodedImages, Progress, Wanted, decode_all
+from trainables.data.chunks import Wanted
+from trainables.data.decode import DecodedImages, Progress, decode_all
 from trainables.data.examples import Source, stop, told
 from trainables.errors import DataError
 

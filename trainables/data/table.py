@@ -164,14 +164,15 @@ def _read_parquet(
 
 
 class _EncodedCells:
-    """Encoded images of a Parquet column, of which a few row groups at a time are in memory."""
+    """Encoded images of a Parquet column, of which one row group at a time is in memory."""
 
     def __init__(self, file: Any, column: str) -> None:
         self.file = file
         self.column = column
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self.starts = np.cumsum([0, *sizes]).tolist()
-        self.groups: dict[int, Any] = {}
+        self.group = -1
+        self.cells: Any = None
         self.lock = Lock()
 
     def read(self, row: int) -> bytes:
@@ -195,11 +196,11 @@ class _EncodedCells:
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
         group = bisect_right(self.starts, row) - 1
         with self.lock:
-            if group not in self.groups:
-                while len(self.groups) > 1:
-                    del self.groups[next(iter(self.groups))]
-                self.groups[group] = self.file.read_row_group(group, columns=[self.column]).column(0)
-            cells = self.groups[group]
+            if group != self.group:
+                self.group, self.cells = -1, None  # first, so that two are never in memory
+                self.cells = self.file.read_row_group(group, columns=[self.column]).column(0)
+                self.group = group
+            cells = self.cells
         cell = cells[row - self.starts[group]].as_py()
         if isinstance(cell, Mapping):
             return cell["bytes"], cell.get("path")

@@ -172,14 +172,19 @@ def test_a_slot_that_has_hardly_begun_can_be_closed(shared: TrainWorkersSlot) ->
     assert_all_given_back()
 
 
-def test_a_killed_slot_gives_everything_back(data: Path, tmp_path: Path, shared: TrainWorkersSlot) -> None:
+def test_a_killed_slot_gives_everything_back_although_its_workers_hang(
+    data: Path, tmp_path: Path, shared: TrainWorkersSlot
+) -> None:
     shared.close()
     with SlotReaper():
         assert_all_given_back()
         owner = ray.remote(num_cpus=0)(Owner).remote()
         pid = ray.get(owner.open.remote(assignment(data, tmp_path / "t000")))
+        for hanging in pids("RayTrainWorker")[:1] + pids("SynchronizationActor"):
+            os.kill(hanging, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
-        assert assert_all_given_back() < 5
+        # 0.6 s on a free machine and 1.6 s at four times its load; 5.4 s if Ray waits for those that hang.
+        assert_all_given_back(within=4)
 
 
 def test_an_interrupted_driver_gives_everything_back(

@@ -61,17 +61,18 @@ def not_finite(data: Path, directory: Path) -> Assignment:
 
 
 class _FailsOnRank:
-    """A `TrialConfig` that is like another one until an epoch begins; then one rank raises."""
+    """A `TrialConfig` that is like another one until a function of the trainer asks it; then one rank raises."""
 
-    def __init__(self, config: TrialConfig, rank: int, others_hang: bool) -> None:
+    def __init__(self, config: TrialConfig, rank: int, during: str, others_hang: bool) -> None:
         self._config = config
         self._rank = rank
+        self._during = during
         self._others_hang = others_hang
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if _within("run_epoch"):
+        if _within(self._during):
             if distributed.get_rank() == self._rank:
                 raise ValueError(f"rank {self._rank} has had enough")
             if self._others_hang:
@@ -81,14 +82,16 @@ class _FailsOnRank:
 
 def _within(function: str) -> bool:
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != function:
+    while frame is not None and frame.f_code.co_qualname != function:
         frame = frame.f_back
     return frame is not None
 
 
-def failing_on(rank: int, good: Assignment, *, others_hang: bool = False) -> Assignment:
+def failing_on(
+    rank: int, good: Assignment, *, during: str = "Trainer.run_epoch", others_hang: bool = False
+) -> Assignment:
     """`good`, except that `rank` raises while the others wait for it in a collective (or hang somewhere else)."""
-    config = cast(TrialConfig, _FailsOnRank(good.config, rank, others_hang))
+    config = cast(TrialConfig, _FailsOnRank(good.config, rank, during, others_hang))
     return Assignment(trial=good.trial, config=config, data=good.data, directory=good.directory)
 
 

@@ -99,7 +99,9 @@ def test_a_random_proposal_depends_on_seed_and_number_alone() -> None:
     proposals = play(searcher_of("random"), 10)
     assert searcher_of("random").ask(7) == proposals[7]
     fewer = SearchSpace({"lr": SPACE.domains["lr"]})
-    assert RandomSearcher(fewer, seed=0).ask(7)["lr"] == proposals[7]["lr"]
+    alone = RandomSearcher(fewer, seed=0).ask(7)
+    assert alone is not None
+    assert alone["lr"] == proposals[7]["lr"]
 
 
 def test_a_grid_is_proposed_whole_and_once() -> None:
@@ -211,17 +213,56 @@ def test_with_several_objectives_only_completed_trials_end_the_start_up() -> Non
     assert play(searcher, 24, outcome=pruned) == play(searcher_of("random"), 24)
 
 
-def test_tpe_does_not_repeat_itself_while_there_is_something_new() -> None:
-    space = SearchSpace.from_config(
-        SearchConfig.model_validate({"space": {"x": {"int": [1, 4]}, "y": {"choice": [1, 2, 3]}}}).space
+def space_of(**domains: Any) -> SearchSpace:
+    return SearchSpace.from_config(SearchConfig.model_validate({"space": domains}).space)
+
+
+def searcher_in(space: SearchSpace, sampler: str) -> Searcher:
+    config = SearchConfig.model_validate({"sampler": sampler, "trials": 12})
+    return make_searcher(config, space, ("score",), seed=0)
+
+
+def by_x_and_y(number: int, values: Mapping[str, Any]) -> Outcome:
+    return Completed({"score": values["x"] - values["y"]})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_finite_space_is_proposed_whole_and_once(sampler: str) -> None:
+    searcher = searcher_in(space_of(x={"int": [1, 4]}, y={"choice": [1, 2, 3]}), sampler)
+    proposals = play(searcher, 12, slots=1, outcome=by_x_and_y)
+    assert len({identity(values) for values in proposals}) == 12
+    assert searcher.ask(12) is None
+
+
+def test_a_longer_random_search_of_a_finite_space_extends_a_shorter_one() -> None:
+    space = space_of(x={"int": [1, 4]}, y={"choice": [1, 2, 3]})
+    one_by_one = [RandomSearcher(space, seed=0).ask(number) for number in range(12)]
+    searcher = RandomSearcher(space, seed=0)
+    assert [searcher.ask(number) for number in range(12)] == one_by_one
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_part_without_anything_to_vary_is_tried_once(sampler: str) -> None:
+    """Half of all draws are the one linear head, although the space has infinitely many points."""
+    space = space_of(
+        hidden={"choice": [[], [64]]}, x={"float": [0, 1], "when": {"hidden": [[64]]}}, y={"choice": [0]}
     )
-    searcher = TpeSearcher(space, ["score"], seed=0, trials=12)
+    proposals = play(searcher_in(space, sampler), 12, outcome=lambda *trial: Completed({"score": 0.0}))
+    assert [values["hidden"] for values in proposals].count([]) == 1
 
-    def score(number: int, values: Mapping[str, Any]) -> Outcome:
-        return Completed({"score": values["x"] - values["y"]})
 
-    proposals = play(searcher, 10, outcome=score)
-    assert len({identity(values) for values in proposals}) >= 9
+def test_what_is_almost_never_drawn_is_found_at_the_end() -> None:
+    space = space_of(x={"log_int": [1, 10_000]})
+    searcher = RandomSearcher(space, seed=0)
+    proposals = [searcher.ask(number) for number in range(600)]
+    assert len({identity(values) for values in proposals}) == 600
+
+
+def test_a_large_space_has_no_list_of_its_proposals() -> None:
+    assert space_of(x={"int": [1, 10_000]}).every_proposal() is not None
+    assert space_of(x={"int": [1, 10_001]}).every_proposal() is None
+    assert space_of(x={"int": [1, 10**15]}, y={"int": [1, 10**15]}).every_proposal() is None
+    assert space_of(x={"float": [0, 1]}).every_proposal() is None
 
 
 def test_trials_of_another_space_are_passed_over() -> None:

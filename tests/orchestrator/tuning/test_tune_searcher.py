@@ -123,7 +123,10 @@ def test_tune_runs_every_trial_and_the_searcher_hears_of_it(
     recorder = run(searcher, QueueScheduler(), tmp_path, monkeypatch)
     assert sorted(recorder.started) == [f"t{n:03d}" for n in range(8)]
     assert all(len(results) == EPOCHS for results in recorder.results.values())
-    assert remembering.told == {n: Completed({"score": remembering.ask(n)["x"]}) for n in range(8)}
+    proposals = [remembering.ask(n) for n in range(8)]
+    assert remembering.told == {
+        n: Completed({"score": values["x"]}) for n, values in enumerate(proposals) if values
+    }
 
 
 @pytest.mark.usefixtures("ray_cluster")

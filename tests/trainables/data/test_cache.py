@@ -16,7 +16,8 @@ import pytest
 
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
 from trainables.data.cache import Cache
-from trainables.data.decode import DecodedImages, Wanted, decode_all
+from trainables.data.chunks import Wanted
+from trainables.data.decode import DecodedImages, decode_all
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import load_prepared
 from trainables.data.rows import EncodedImages

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.trainables.data.pictures import smooth
 from trainables.data.cache import Cache
-from trainables.data.decode import Wanted, _decoded_chunks
+from trainables.data.chunks import Wanted, decoded_chunks
 from trainables.data.images import (
     Transform,
     UnreadableImageError,
@@ -201,7 +201,7 @@ def test_unreadable(content: bytes, reason: str) -> None:
 def chunks_of_three(folder: Path) -> Iterator[object]:
     pixels = [encoded(Image.new("L", (4, 4)), "PNG")] * 3
     images = EncodedImages(items=range(3), read=lambda item: pixels[item])
-    return _decoded_chunks(images, Wanted((4, 4), 1, LIMIT), folder, Cache(folder.parent))
+    return decoded_chunks(images, Wanted((4, 4), 1, LIMIT), folder, Cache(folder.parent))
 
 
 def test_decoding_keeps_the_warning_filters_that_another_thread_sets_meanwhile(tmp_path: Path) -> None:

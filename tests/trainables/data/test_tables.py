@@ -83,10 +83,10 @@ def test_lists_of_tags(tmp_path: Path) -> None:
     assert found.labels["t"].values.sum(axis=0).tolist() == [20, 10]
 
 
-def test_row_groups_are_read_in_order_and_not_again_and_again(
+def test_row_groups_are_read_in_order_and_once_in_every_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once for the hashes, once for the headers, once for the pixels; rarely more, for a thread that lags behind."""
+    """Once for the hashes, once for the headers, once for the pixels, however many threads decode."""
     pq.write_table(
         pa.table({"image": contents(tmp_path, 400), "color": [str(n % 2) for n in range(400)]}),
         tmp_path / "labels.parquet",
@@ -102,8 +102,7 @@ def test_row_groups_are_read_in_order_and_not_again_and_again(
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
     data = config(tmp_path, source="labels.parquet", image="image")
     assert len(prepare_data(data, COLOR, seed=0, base=tmp_path).images) == 400
-    assert list(dict.fromkeys(read)) == [0, 1, 2, 3]
-    assert 12 <= len(read) < 24  # in the order of the images, which is that of hashes, it would be hundreds
+    assert read == [0, 1, 2, 3] * 3
 
 
 @pytest.mark.parametrize("struct", [False, True])

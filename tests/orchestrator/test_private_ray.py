@@ -1,0 +1,83 @@
+"""A private Ray: nothing of it outlives its block, and what a killed driver leaves goes with the next start."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+SEARCH = """
+import os, signal, subprocess, sys, time
+from orchestrator.cluster import RayAddress, connected, set_environment
+from orchestrator.resources import NodeResources
+set_environment(RayAddress())
+with connected(RayAddress(), NodeResources(cpus=1)):
+    import ray
+
+    @ray.remote
+    class Stubborn:
+        def start(self):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return [os.getpid(), subprocess.Popen(["sleep", "600"]).pid]
+
+        def hang(self):
+            time.sleep(600)
+
+    stubborn = Stubborn.remote()
+    print(*ray.get(stubborn.start.remote()), flush=True)
+    hanging = stubborn.hang.remote()
+    if sys.argv[1] == "die":
+        time.sleep(600)
+    began = time.monotonic()
+print(time.monotonic() - began, flush=True)
+"""
+
+
+@pytest.fixture
+def temporary() -> Path:
+    """A short path, since Unix sockets below it may have 107 characters."""
+    return Path(tempfile.mkdtemp(prefix="eqt-"))
+
+
+def started(how: str, temporary: Path) -> "subprocess.Popen[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SEARCH, how],
+        env={**environment, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def left_by_us(temporary: Path) -> list[str]:
+    return [path.name for path in temporary.iterdir() if path.name.startswith("eqp-")]
+
+
+@pytest.mark.chaos
+def test_nothing_of_a_private_ray_outlives_its_block_or_a_killed_driver(temporary: Path) -> None:
+    killed = started("die", temporary)
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert len(left_by_us(temporary)) == 2, "the folder and its lock"
+    printed, said = started("leave", temporary).communicate(timeout=120)
+    pids, seconds = printed.splitlines()
+    assert [pid for pid in map(int, pids.split()) if runs(pid)] == []
+    assert said == ""
+    assert left_by_us(temporary) == [], "the killed driver's folder went with the next start"
+    # Half a second on a free machine; what hangs would be waited for by ray.shutdown, or stay.
+    assert float(seconds) < 5
+    temporary.rmdir()
