@@ -7,7 +7,7 @@ from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.space_checks import SpaceChecks
 from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure, unknown_names
 from search_spaces.search import is_minimised
-from trainables.config.model import HeadConfig
+from trainables.config.model import COSTS, HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
 
@@ -45,7 +45,7 @@ class _Checks:
             yield from names_of_tasks(spec)
         yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
-            yield from self._metric(name, ("search", "objectives", index))
+            yield from self._metric(name, ("search", "objectives", index), costs=True)
         yield from self._selection()
         yield from self._early_stop()
         yield from self._compute()
@@ -90,8 +90,8 @@ class _Checks:
                     message = f"has no effect: this head is linear. Set model.heads.{parts[2]}.kind: mlp"
                     yield Finding(("search", "space", key), message, at_key=True)
 
-    def _metric(self, name: str, path: KeyPath) -> Iterator[Finding]:
-        """Whether `name` (`task.metric`, or `score`) is measured."""
+    def _metric(self, name: str, path: KeyPath, *, costs: bool = False) -> Iterator[Finding]:
+        """Whether `name` (`task.metric`, or `score`) is measured. `costs`: those of the model are allowed."""
         if name == "score":
             return
         task, _, metric = name.partition(".")
@@ -100,9 +100,16 @@ class _Checks:
             near = f"{task}.{tasks[task].metric}" if task in tasks else nearest(name, ["score", *tasks])
             need = "score, <task>.<metric> or <task>.loss is needed."
             yield Finding(path, f"{quoted(name)} is not measured; {need}{did_you_mean(near)}")
+        elif task == "model" and task not in tasks:
+            if metric not in COSTS:
+                meant = did_you_mean((near := nearest(metric, COSTS)) and f"model.{near}")
+                yield Finding(path, f"{quoted(name)}: {one_of(COSTS)} is needed of a model.{meant}")
+            elif not costs:
+                message = "is the same in every epoch; it can be one of search.objectives"
+                yield Finding(path, f"{quoted(name)} {message}")
         elif task not in tasks:
             if not self.tasks_unsure:
-                near = nearest(task, tasks)
+                near = nearest(task, [*tasks, *(["model"] if costs else [])])
                 meant = did_you_mean(near and f"{near}.{metric}")
                 message = f"{quoted(name)}: there is no task {task}.{meant} Tasks: {', '.join(tasks)}."
                 yield Finding(path, message)

@@ -14,6 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from orchestrator.journal import Event
+from orchestrator.report import formats
 from orchestrator.report.records import SearchLog, SearchRecord, flat
 from orchestrator.tracking import scheme
 
@@ -188,8 +189,11 @@ class SearchRuns:
         trial, report = event["trial"], event["report"]
         if report["epoch"] <= self._last_epoch.get(trial, 0):
             return  # done again after a resume: it has been told
-        self._last_epoch[trial] = report["epoch"]
         time = _milliseconds(event)
+        if trial not in self._last_epoch:
+            costs = scheme.metrics_of_costs(report.get("costs", {}))
+            self._update(trial).metrics += [Metric(key, value, time, 0) for key, value in costs.items()]
+        self._last_epoch[trial] = report["epoch"]
         self._update(trial).metrics += [
             Metric(key, value, time, report["epoch"])
             for key, value in scheme.metrics_of_epoch(report).items()
@@ -284,7 +288,7 @@ def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
     ]
     lines = [f"**{record.search_id}**: {len(record.trials)} trials ({', '.join(counts)}).", ""]
     lines += [
-        f"- Best `{objective}`: {best.metrics[objective]:.4f} ({best.trial})"
+        f"- Best `{objective}`: {formats.metric(best.metrics[objective], objective)} ({best.trial})"
         for objective in record.objectives
         if (best := record.best(objective))
     ]
@@ -299,7 +303,7 @@ def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
             f"|---|{'---:|' * len(record.objectives)}",
         ]
         for trial in record.front[:50]:
-            values = " | ".join(f"{trial.metrics[name]:.4f}" for name in record.objectives)
+            values = " | ".join(formats.metric(trial.metrics[name], name) for name in record.objectives)
             lines.append(f"| {trial.trial} | {values} |")
     return "\n".join(lines)
 

@@ -158,6 +158,24 @@ FILE_CASES = (
         "[colour.acc",
         ("search.objectives[0]", "mean color.accuracy?"),
     ),
+    Case(
+        "a cost of models that does not exist",
+        "color.accuracy,",
+        "model.paramters,",
+        ("search.objectives[0]", "mean model.parameters?"),
+    ),
+    Case(
+        "costs of models for early stopping",
+        "on: score",
+        "on: model.flops",
+        ("search.stop_early.on", "the same in every epoch"),
+    ),
+    Case(
+        "a task called model",
+        "  logo: {type",
+        "  model: {type: binary, label: logo}\n  logo: {type",
+        ("tasks.model", "give the task another name"),
+    ),
     Case("an unknown metric", "color.accuracy,", "color.acc,", ("search.objectives[0]", "color.accuracy?")),
     Case("a task as objective", "on: score", "on: color", ("search.stop_early.on", "<task>.<metric>")),
     Case(

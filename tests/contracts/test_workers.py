@@ -246,3 +246,12 @@ def test_workers_begin_alike(group: Group) -> None:
         (ours, name), (theirs, other) = group.run(2, begin, config, data, able)
         assert name == other == expected
         assert max(differences(ours, theirs).values()) == 0
+
+
+def costs(world: World, config: TrialConfig, data: PreparedData) -> dict[str, float]:
+    return Trainer(config, data, world).costs
+
+
+def test_costs_of_the_model_are_measured_once_and_told_to_all(group: Group) -> None:
+    one, other = group.run(2, costs, *case("everything", "static"))
+    assert one == other

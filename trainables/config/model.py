@@ -9,6 +9,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.section import Count, Probability, Section, Text
 
+COSTS = ("parameters", "flops", "latency_ms")
+"""What is known of every model before it is trained; objectives name them `model.parameters` and so on."""
+
 
 class SmallCNN(Section):
     """Two convolutions and a narrow shared layer: seconds on one core, and tasks compete for its width."""

@@ -15,6 +15,7 @@ from trainables.errors import TrainingError
 from trainables.model.batch_norm import use_global_batch_norm
 from trainables.model.multitask import build_model
 from trainables.tasks.losses import build_loss
+from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
 from trainables.training.evaluate import Evaluation, collect_logits, evaluation_batch, measured_metrics
 from trainables.training.images import Augment, ImageBatches
@@ -68,6 +69,7 @@ class Trainer:
         # Initial weights may differ in their last bits between kinds of CPU.
         world.broadcast_many(list(self.model.state_dict().values()))
         self.model.to(memory_format=self.precision.memory_format)
+        self.costs = model_costs(self.model, config.model, (height, width), self.precision, world)
         self.balancer = build_balancer(config.balancing, tuple(config.tasks), self.model)
         self.optimizer = build_optimizer(config.training.optimizer, dict(self.model.named_parameters()))
         ema = config.training.ema
@@ -131,7 +133,8 @@ class Trainer:
             if best:
                 self._best = copied(self.model.state_dict())
         finished = self.epoch >= self.config.training.epochs or self.selection.stops
-        return EpochReport(self.epoch, metrics, training, time.perf_counter() - started, best, finished)
+        seconds = time.perf_counter() - started
+        return EpochReport(self.epoch, metrics, training, seconds, best, finished, self.costs)
 
     def validate(self) -> dict[str, float]:
         """Metrics of the validation split with the weights as they are: `task.metric`, `task.loss`, `score`."""
