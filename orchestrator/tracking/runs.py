@@ -178,6 +178,8 @@ class SearchRuns:
             f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
             f"{scheme.TAG}config_hash": _fingerprint(resolved),
         }
+        if folder := start.get("directory"):
+            update.tags[scheme.FOLDER] = str(Path(folder) / "trials" / trial)
         if self._single:
             update.files["config/experiment.yaml"] = start.get("spec_text") or _yaml(start.get("spec") or {})
         else:

@@ -13,6 +13,8 @@ from orchestrator.report.records import flat
 
 TAG = "equipoise."
 """Before all tags of our own."""
+FOLDER = f"{TAG}folder"
+"""Tag of a trial: the folder of its checkpoints, on the machine or shared disk where it ran."""
 PARETO_COLOR, OTHER_COLOR = "#ff7f0e", "#a9b0b8"
 MAX_PARAMS = 40
 MAX_TASKS_APART = 6

@@ -1,7 +1,6 @@
 """Small stems: torchvision's networks at the resolution of small images."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,9 +12,9 @@ from trainables.errors import ModelError
 from trainables.model.backbones import build_backbone
 
 
-def backbone(name: str, *, stem: str = "small", weights: str | None = None, **arguments: Any) -> nn.Module:
-    config = {"backbone": {"name": name, "stem": stem, "arguments": arguments}, "weights": weights}
-    return build_backbone(ModelConfig.model_validate(config), channels=1, image_size=(32, 32)).net
+def backbone(name: str, *, stem: str = "small", weights: str | None = None, side: int = 32) -> nn.Module:
+    config = {"backbone": {"name": name, "stem": stem}, "weights": weights}
+    return build_backbone(ModelConfig.model_validate(config), channels=1, image_size=(side, side)).net
 
 
 def last_map(net: nn.Module) -> tuple[int, ...]:
@@ -50,12 +49,11 @@ def test_a_stem_that_is_small_already_keeps_its_pooling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("vit_b_32", {}), ("swin_t", {}), ("convnext_tiny", {}), ("maxvit_t", {"partition_size": 1})],
+    ("name", "side"), [("vit_b_32", 32), ("swin_t", 32), ("convnext_tiny", 32), ("maxvit_t", 224)]
 )
-def test_networks_of_patches_have_no_stem(name: str, arguments: dict[str, Any]) -> None:
+def test_networks_of_patches_have_no_stem(name: str, side: int) -> None:
     with pytest.raises(ModelError, match="patches") as caught:
-        backbone(name, **arguments)
+        backbone(name, side=side)
     assert caught.value.key == "model.backbone.stem"
 
 
