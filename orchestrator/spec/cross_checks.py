@@ -7,6 +7,8 @@ from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.space_checks import SpaceChecks
 from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure, unknown_names
 from search_spaces.search import is_minimised
+from search_spaces.values import is_within
+from trainables.config.balancing import LossBalancing
 from trainables.config.model import COSTS, HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
@@ -47,6 +49,7 @@ class _Checks:
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index), costs=True)
         yield from self._selection()
+        yield from self._frozen_backbone()
         yield from self._early_stop()
         yield from self._compute()
 
@@ -132,6 +135,18 @@ class _Checks:
             yield Finding(
                 ("training", "select", "mode"), f"of {select.metric} {less} is better. Write mode: {best}"
             )
+
+    def _frozen_backbone(self) -> Iterator[Finding]:
+        """A method of gradients where nothing that tasks share is trained."""
+        spec, key = self.spec, "training.optimizer.backbone_lr_factor"
+        searched = any(is_within(key, k) or is_within(k, "balancing") for k in spec.search.space)
+        frozen = spec.training.optimizer.backbone_lr_factor == 0
+        if frozen and not searched and not isinstance(spec.balancing, LossBalancing):
+            message = (
+                f"{spec.balancing.method} balances the gradients of what tasks share, and with 0 nothing shared "
+                "is trained. Train the backbone, or use a method that balances losses, such as uncertainty"
+            )
+            yield Finding(tuple(key.split(".")), message)
 
     def _early_stop(self) -> Iterator[Finding]:
         stop = self.spec.search.stop_early
