@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.check_report import CheckReport, Problem, SourceCounts, TaskCounts, print_report
+from orchestrator.earlier_models import with_earlier_models
+from orchestrator.errors import EquipoiseError
 from orchestrator.spec import ExperimentSpec, load_spec
 from orchestrator.spec.document import read_document
 from orchestrator.spec.finding import Finding
@@ -103,6 +105,11 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
     """`report` with what the data holds, and the problems of data and model."""
     from trainables.data.inspect import inspect_data
 
+    earlier: list[Problem] = []
+    try:
+        spec = with_earlier_models(spec)
+    except EquipoiseError as error:
+        earlier = [Problem("error", "model", error.message, error.hint, "model.weights")]
     data = inspect_data(spec.data, spec.tasks, seed=spec.seed, base=spec.folder)
     problems = [
         Problem(found.severity, "data", found.message, found.hint, found.key) for found in data.problems
@@ -112,9 +119,10 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
         for name, task in data.tasks.items()
     }
     parameters: int | None = None
-    if data.image_shape is not None and tasks.keys() == spec.tasks.keys():
+    problems += earlier
+    if data.image_shape is not None and tasks.keys() == spec.tasks.keys() and not earlier:
         classes = {name: task.classes for name, task in tasks.items()}
-        parameters, found = _build_model(spec, spec.model, data.image_shape, classes)
+        parameters, found = _build_model(spec, spec.trial_config().model, data.image_shape, classes)
         problems += found or _searched_models(spec, data.image_shape, classes)
     examples = data.splits if any(data.splits.values()) else {}
     report = dataclasses.replace(

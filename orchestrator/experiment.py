@@ -6,6 +6,7 @@ from importlib import import_module
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_environment, this_machine
 from orchestrator.datasets import Datasets
+from orchestrator.earlier_models import with_earlier_models
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
 from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
@@ -25,10 +26,12 @@ def run_search(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
+        ConfigError: `model.weights` names an earlier run that kept no model.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the search was interrupted; what it did is kept.
     """
     start = RunStart.now(spec)
+    spec = with_earlier_models(spec)
     where, machine = RayAddress.from_environment(), this_machine()
     trials = _planned_trials(spec)
     # What can never fit is an error before anything starts; a cluster must be asked first.

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.datasets import Datasets
+from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import RunFailed
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
@@ -28,10 +29,12 @@ def train(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
+        ConfigError: `model.weights` names an earlier run that kept no model.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
     start = RunStart.now(spec)
+    spec = with_earlier_models(spec)
     where, machine = RayAddress.from_environment(), this_machine()
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
         plan = plan_training(spec.compute, [machine]) if where.is_private else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from orchestrator.report.records import results_of
 from orchestrator.run_folder import RunFolder
 
 
@@ -62,7 +63,7 @@ class TrialLog:
         progress.epochs = report["epoch"]
         progress.train_seconds += report["seconds"]
         if report["best"]:
-            progress.best_epoch, progress.metrics = report["epoch"], report["metrics"]
+            progress.best_epoch, progress.metrics = report["epoch"], results_of(report)
         self._record("epoch", trial=trial, report=report, **({} if ended is None else {"time": ended}))
 
     def end(self, trial: str, status: str, reason: str = "") -> None:

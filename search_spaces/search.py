@@ -19,12 +19,13 @@ from search_spaces.named import SpaceName
 
 Count = Annotated[int, Strict(), Field(ge=1)]
 Objective = Annotated[str, StringConstraints(pattern=r"^(score|[A-Za-z][A-Za-z0-9_]*\.[a-z0-9_]+)$")]
-"""`score`, `<task>.<metric>` or `<task>.loss`."""
+"""`score`, `<task>.<metric>`, `<task>.loss` or `model.<cost>`."""
 
 
 def is_minimised(objective: str) -> bool:
-    """Whether less of it is better: losses and calibration errors are minimised, all else maximised."""
-    return objective.rpartition(".")[2] in {"loss", "ece"}
+    """Whether less of it is better: losses, calibration errors and costs of the model; all else is maximised."""
+    owner, _, metric = objective.rpartition(".")
+    return owner == "model" or metric in {"loss", "ece"}
 
 
 class _Section(BaseModel):
@@ -56,7 +57,9 @@ class SearchConfig(_Section):
     """grid: an upper bound; the whole grid is run if it is smaller."""
     sampler: Literal["random", "grid", "tpe"] = "tpe"
     objectives: tuple[Objective, ...] = Field(default=())
-    """What is traded off. Default: every task's metric."""
+    """What is traded off: `score`, `<task>.<metric>`, `<task>.loss`, and of the model `model.parameters`,
+    `model.flops` (of one image's forward pass) and `model.latency_ms` (of one image, measured), which are
+    minimised. Default: every task's metric."""
     stop_early: Asha | None = None
     space: Space = Field(default_factory=dict)
     """`{config key: domain}`, or names of ready-made spaces: task_weights, head_architecture, …"""

@@ -16,7 +16,7 @@ from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import plan, planned_epochs, planned_trials
-from orchestrator.report.records import SearchLog
+from orchestrator.report.records import SearchLog, results_of
 
 EPOCH_LINE_SECONDS = 10.0
 """An epoch of a search gets a line only if its trial had none for so long: a log is to be read."""
@@ -98,7 +98,7 @@ class EventLines(AbstractContextManager["EventLines", None]):
             return
         self._epoch_shown[name] = event["time"]
         of = f"/{epochs}" if (epochs := planned_epochs(start)) else ""
-        self._line(event, f"{name} epoch {report['epoch']}{of}: {self._values(report['metrics'])}")
+        self._line(event, f"{name} epoch {report['epoch']}{of}: {self._values(results_of(report))}")
 
     def _trial_ended(self, event: Event) -> None:
         self._ended += 1
@@ -114,7 +114,7 @@ class EventLines(AbstractContextManager["EventLines", None]):
 
     def _values(self, metrics: dict[str, float]) -> str:
         names = self._log.objectives or ("score",)
-        return "  ".join(f"{name} {formats.metric(metrics.get(name))}" for name in names)
+        return "  ".join(f"{name} {formats.metric(metrics.get(name), name)}" for name in names)
 
     def _line(self, event: Event, text: str) -> None:
         seconds = event["time"] - self._log.began

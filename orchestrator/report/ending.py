@@ -92,10 +92,12 @@ def _search(record: SearchRecord) -> list[RenderableType]:
             Text("balanced choice", style="bold"), Text(choice.trial, style="bold"), *_values(record, choice)
         )
     reference = ", ".join(
-        f"{name} {formats.value(point)}" for name, point in record.reference.items() if point
+        f"{name} {formats.metric(point, name)}" + (", the largest seen" if pareto.is_open_ended(name) else "")
+        for name, point in record.reference.items()
+        if point
     )
     volume = record.hypervolume()
-    shown = "not computed for so many objectives" if math.isnan(volume) else f"{volume:.4f}"
+    shown = "not computed for so many objectives" if math.isnan(volume) else formats.metric(volume)
     size = f"Pareto set: {formats.count(len(record.front), 'trial')}, hypervolume {shown}"
     return [*lines, table, Text(f"{size} (reference {reference or 0})")]
 
@@ -111,13 +113,13 @@ def _training(record: SearchRecord) -> list[RenderableType]:
     table = _plain_table()
     table.add_column(justify="right")
     for name, value in trial.metrics.items():
-        table.add_row(name, formats.metric(value))
+        table.add_row(name, formats.metric(value, name))
     return [*lines, Text(f"validation at epoch {trial.best_epoch} of {trial.epochs}", style="dim"), table]
 
 
 def _values(record: SearchRecord, trial: TrialRecord, strong: str | None = None) -> list[Text]:
     return [
-        Text(formats.metric(trial.metrics.get(name)), style="bold" if name == strong else "")
+        Text(formats.metric(trial.metrics.get(name), name), style="bold" if name == strong else "")
         for name in record.objectives
     ]
 

@@ -24,11 +24,25 @@ def span(low: float, high: float) -> str:
     return f"{low:.0f} to {high:.0f} s" if high < 59.5 else f"{rough(low)} to {rough(high)}"
 
 
-def metric(value: float | None) -> str:
-    """Four decimals, or scientific where they would hide the value."""
+COUNTS = ("model.parameters", "model.flops")
+"""What is counted, in numbers that are usually large."""
+
+
+def metric(value: float | None, name: str = "") -> str:
+    """Four decimals, or scientific where they would hide the value; `11.2M` of what is counted (by `name`)."""
     if value is None or math.isnan(value):
         return "–"
+    if name in COUNTS:
+        return amount(value)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def amount(number: float) -> str:
+    """A large number to three digits: `812`, `11.2k`, `3.63G`."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            return f"{float(f'{number / size:.3g}'):g}{letter}"
+    return f"{number:.0f}"
 
 
 def value(searched: Any) -> str:

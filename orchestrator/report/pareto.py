@@ -1,8 +1,9 @@
 """Trade-offs between objectives: who is dominated, how much is covered, and which compromise is balanced.
 
-An objective is `score`, `<task>.<metric>` or `<task>.loss`. Losses and `ece` are minimised, everything else
-is maximised. Values are compared as they are: equal ones do not dominate each other, so trials that tie stay
-together on the front. A trial with a missing or NaN objective is no candidate. N trials, M objectives.
+An objective is `score`, `<task>.<metric>`, `<task>.loss` or `model.<cost>`. Losses, `ece` and costs are
+minimised, everything else is maximised. Values are compared as they are: equal ones do not dominate each
+other, so trials that tie stay together on the front. A trial with a missing or NaN objective is no candidate.
+N trials, M objectives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.search import is_minimised
+
 Direction = Literal["max", "min"]
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MOST_OBJECTIVES = 6
 """Beyond, the exact hypervolume of some dozen trials takes seconds to hours."""
-_MINIMISED = frozenset({"loss", "ece"})
 
 
 def direction(objective: str) -> Direction:
     """Whether more of an objective is better."""
-    return "min" if objective.rpartition(".")[2] in _MINIMISED else "max"
+    return "min" if is_minimised(objective) else "max"
+
+
+def is_open_ended(objective: str) -> bool:
+    """Whether an objective has no natural worst value: losses and costs of the model."""
+    return direction(objective) == "min" and not objective.endswith(".ece")
 
 
 def objective_values(metrics: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Values:
@@ -56,19 +63,17 @@ def non_dominated(values: Values, directions: Sequence[Direction]) -> Flags:
 def reference_point(values: Values, objectives: Sequence[str]) -> dict[str, float]:
     """The point that hypervolumes are measured from, by objective.
 
-    0 for what is maximised (metrics in [0, 1]) and 1 for `ece`. A loss has no natural worst value: its
-    reference is the worst finite one of the trials given, so hypervolumes over losses compare within one
+    0 for what is maximised (metrics in [0, 1]) and 1 for `ece`. Losses and costs have no natural worst value:
+    their reference is the largest finite one of the trials given, so their hypervolumes compare within one
     search only.
     """
     reference = {}
     for column, name in enumerate(objectives):
         finite = values[np.isfinite(values[:, column]), column]
-        if direction(name) == "max":
-            reference[name] = 0.0
-        elif name.endswith(".ece"):
-            reference[name] = 1.0
-        else:
+        if is_open_ended(name):
             reference[name] = float(finite.max()) if finite.size else 0.0
+        else:
+            reference[name] = 0.0 if direction(name) == "max" else 1.0
     return reference
 
 

@@ -30,7 +30,7 @@ class TrialRecord:
     config: dict[str, Any]
     """What was searched: dotted key to value."""
     metrics: dict[str, float]
-    """Validation at the selected epoch: `<task>.<metric>`, `<task>.loss`, `score`."""
+    """Validation at the selected epoch: `<task>.<metric>`, `<task>.loss`, `score`; and `model.<cost>`."""
     best_epoch: int | None
     """The selected epoch."""
     epochs: int
@@ -249,7 +249,7 @@ class _OpenTrial:
     def record(self, *, search_over: bool) -> TrialRecord:
         end: Event = self.ended or {}
         selected = next((report for report in reversed(self.reports.values()) if report.get("best")), None)
-        metrics = end.get("metrics") or (selected["metrics"] if selected else {})
+        metrics = end.get("metrics") or (results_of(selected) if selected else {})
         best_epoch = end.get("best_epoch") or (selected["epoch"] if selected else None)
         trained = sum(report.get("seconds", 0.0) for report in self.reports.values())
         return TrialRecord(
@@ -316,6 +316,11 @@ def find_search(storage: Path, reference: str | None = None) -> Path:
         else f"There is no search {reference!r} in {storage}"
     )
     raise ConfigError(f"{problem}.", f"There are: {listed}.")
+
+
+def results_of(report: Mapping[str, Any]) -> dict[str, float]:
+    """What trials are compared by, of an epoch's report: its metrics, and what the model costs."""
+    return {**report["metrics"], **report.get("costs", {})}
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -124,7 +124,9 @@ def trials_table(
     names = [_Column("", marks), _Column("trial", [trial.trial for trial in ordered])]
     results = [
         _Column(
-            name.replace(".", "\n"), [formats.metric(trial.metrics.get(name)) for trial in ordered], "right"
+            name.replace(".", "\n"),
+            [formats.metric(trial.metrics.get(name), name) for trial in ordered],
+            "right",
         )
         for name in record.objectives
     ]
@@ -137,11 +139,13 @@ def trials_table(
     room = width - sum(column.width for column in [*names, *results])
     shown: list[_Column] = []
     hidden: list[str] = []
-    for header, keys in _varying(record).items():
-        cells = [formats.group_value(trial.config, keys) for trial in ordered]
-        column = _Column(header.replace(" ", "\n"), cells)
+    columns = [
+        _Column(header.replace(" ", "\n"), [formats.group_value(trial.config, keys) for trial in ordered])
+        for header, keys in _varying(record).items()
+    ]
+    for column in [*columns, *_varying_costs(record, ordered)]:
         if hidden or column.width > room:
-            hidden.append(header)
+            hidden.append(column.header.replace("\n", " "))
         else:
             room -= column.width
             shown.append(column)
@@ -187,6 +191,16 @@ def _varying(record: SearchRecord) -> dict[str, list[str]]:
             key: None for key in keys if len({repr(trial.config.get(key)) for trial in record.trials}) > 1
         }
     return formats.weight_groups(keys)
+
+
+def _varying_costs(record: SearchRecord, trials: Sequence[TrialRecord]) -> list[_Column]:
+    """Costs of models that are not objectives and differ between the trials of the search."""
+    return [
+        _Column(header, [formats.metric(trial.metrics.get(name), name) for trial in trials], "right")
+        for name, header in {"model.parameters": "params", "model.flops": "flops"}.items()
+        if name not in record.objectives
+        and len({trial.metrics.get(name) for trial in record.trials if trial.metrics}) > 1
+    ]
 
 
 def _ordered(record: SearchRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -13,7 +13,9 @@ from orchestrator.spec.task_names import (
     unknown_names,
 )
 from search_spaces.search import is_minimised
-from trainables.config.model import HeadConfig
+from search_spaces.values import is_within
+from trainables.config.balancing import LossBalancing
+from trainables.config.model import COSTS, HeadConfig
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
 
@@ -54,8 +56,9 @@ class _Checks:
                 yield from tasks_of_sources(spec)
         yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
-            yield from self._metric(name, ("search", "objectives", index))
+            yield from self._metric(name, ("search", "objectives", index), costs=True)
         yield from self._selection()
+        yield from self._frozen_backbone()
         yield from self._early_stop()
         yield from self._compute()
 
@@ -99,8 +102,8 @@ class _Checks:
                     message = f"has no effect: this head is linear. Set model.heads.{parts[2]}.kind: mlp"
                     yield Finding(("search", "space", key), message, at_key=True)
 
-    def _metric(self, name: str, path: KeyPath) -> Iterator[Finding]:
-        """Whether `name` (`task.metric`, or `score`) is measured."""
+    def _metric(self, name: str, path: KeyPath, *, costs: bool = False) -> Iterator[Finding]:
+        """Whether `name` (`task.metric`, or `score`) is measured. `costs`: those of the model are allowed."""
         if name == "score":
             return
         task, _, metric = name.partition(".")
@@ -109,9 +112,16 @@ class _Checks:
             near = f"{task}.{tasks[task].metric}" if task in tasks else nearest(name, ["score", *tasks])
             need = "score, <task>.<metric> or <task>.loss is needed."
             yield Finding(path, f"{quoted(name)} is not measured; {need}{did_you_mean(near)}")
+        elif task == "model" and task not in tasks:
+            if metric not in COSTS:
+                meant = did_you_mean((near := nearest(metric, COSTS)) and f"model.{near}")
+                yield Finding(path, f"{quoted(name)}: {one_of(COSTS)} is needed of a model.{meant}")
+            elif not costs:
+                message = "is the same in every epoch; it can be one of search.objectives"
+                yield Finding(path, f"{quoted(name)} {message}")
         elif task not in tasks:
             if not self.tasks_unsure:
-                near = nearest(task, tasks)
+                near = nearest(task, [*tasks, *(["model"] if costs else [])])
                 meant = did_you_mean(near and f"{near}.{metric}")
                 message = f"{quoted(name)}: there is no task {task}.{meant} Tasks: {', '.join(tasks)}."
                 yield Finding(path, message)
@@ -134,6 +144,18 @@ class _Checks:
             yield Finding(
                 ("training", "select", "mode"), f"of {select.metric} {less} is better. Write mode: {best}"
             )
+
+    def _frozen_backbone(self) -> Iterator[Finding]:
+        """A method of gradients where nothing that tasks share is trained."""
+        spec, key = self.spec, "training.optimizer.backbone_lr_factor"
+        searched = any(is_within(key, k) or is_within(k, "balancing") for k in spec.search.space)
+        frozen = spec.training.optimizer.backbone_lr_factor == 0
+        if frozen and not searched and not isinstance(spec.balancing, LossBalancing):
+            message = (
+                f"{spec.balancing.method} balances the gradients of what tasks share, and with 0 nothing shared "
+                "is trained. Train the backbone, or use a method that balances losses, such as uncertainty"
+            )
+            yield Finding(tuple(key.split(".")), message)
 
     def _early_stop(self) -> Iterator[Finding]:
         stop = self.spec.search.stop_early

@@ -121,11 +121,18 @@ class ExperimentSpec(TrialConfig):
     _overrides: tuple[str, ...] = PrivateAttr(())
     _folder: Path | None = PrivateAttr(None)
     _written: dict[str, Any] | None = PrivateAttr(None)
+    _earlier_models: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     def read_from(self, text: str, folder: Path, overrides: tuple[str, ...]) -> Self:
         """Remember what this spec was read from; returns itself."""
         self._text, self._folder, self._overrides = text, folder, overrides
         return self
+
+    def with_earlier_models(self, files: Mapping[str, str]) -> Self:
+        """The same, with the files that `runs:/…` of `model.weights` means in trials."""
+        copy = self.model_copy()
+        copy._earlier_models = files
+        return copy
 
     @property
     def text(self) -> str:
@@ -190,7 +197,9 @@ class ExperimentSpec(TrialConfig):
         model = trial.get("model")
         if isinstance(model, dict):
             weights = model.get("weights")
-            if isinstance(weights, str) and weights and weights != "default":
+            if isinstance(weights, str) and weights.startswith("runs:"):
+                model["weights"] = self._earlier_models.get(weights, weights)
+            elif isinstance(weights, str) and weights and weights != "default":
                 model["weights"] = str(self.folder.absolute() / weights)
 
     def _measuring_what_is_compared(self, written: dict[str, Any]) -> dict[str, Any]:

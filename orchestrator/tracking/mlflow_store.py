@@ -17,7 +17,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from orchestrator.errors import TrackingError
@@ -27,6 +27,21 @@ from orchestrator.tracking.state import TrackingState
 from orchestrator.tracking.uri import artifact_root, database_path, sqlite_uri
 
 _PAGE = 1000
+
+
+def tag_of_run(uri: str, run_id: str, tag: str) -> str | None:
+    """What a tag of one run says; None if there is no such run, or it has no such tag."""
+    try:
+        run = MlflowClient(tracking_uri=uri).get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in (
+            ErrorCode.Name(RESOURCE_DOES_NOT_EXIST),
+            ErrorCode.Name(INVALID_PARAMETER_VALUE),
+        ):
+            return None
+        raise
+    found: str | None = run.data.tags.get(tag)
+    return found
 
 
 class MlflowStore:

@@ -14,6 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from orchestrator.journal import Event
+from orchestrator.report import formats
 from orchestrator.report.records import SearchLog, SearchRecord, flat
 from orchestrator.tracking import scheme
 
@@ -177,6 +178,8 @@ class SearchRuns:
             f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
             f"{scheme.TAG}config_hash": _fingerprint(resolved),
         }
+        if folder := start.get("directory"):
+            update.tags[scheme.FOLDER] = str(Path(folder) / "trials" / trial)
         if self._single:
             update.files["config/experiment.yaml"] = start.get("spec_text") or _yaml(start.get("spec") or {})
         else:
@@ -188,8 +191,11 @@ class SearchRuns:
         trial, report = event["trial"], event["report"]
         if report["epoch"] <= self._last_epoch.get(trial, 0):
             return  # done again after a resume: it has been told
-        self._last_epoch[trial] = report["epoch"]
         time = _milliseconds(event)
+        if trial not in self._last_epoch:
+            costs = scheme.metrics_of_costs(report.get("costs", {}))
+            self._update(trial).metrics += [Metric(key, value, time, 0) for key, value in costs.items()]
+        self._last_epoch[trial] = report["epoch"]
         self._update(trial).metrics += [
             Metric(key, value, time, report["epoch"])
             for key, value in scheme.metrics_of_epoch(report).items()
@@ -294,7 +300,7 @@ def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
     ]
     lines = [f"**{record.search_id}**: {len(record.trials)} trials ({', '.join(counts)}).", ""]
     lines += [
-        f"- Best `{objective}`: {best.metrics[objective]:.4f} ({best.trial})"
+        f"- Best `{objective}`: {formats.metric(best.metrics[objective], objective)} ({best.trial})"
         for objective in record.objectives
         if (best := record.best(objective))
     ]
@@ -309,7 +315,7 @@ def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
             f"|---|{'---:|' * len(record.objectives)}",
         ]
         for trial in record.front[:50]:
-            values = " | ".join(f"{trial.metrics[name]:.4f}" for name in record.objectives)
+            values = " | ".join(formats.metric(trial.metrics[name], name) for name in record.objectives)
             lines.append(f"| {trial.trial} | {values} |")
     return "\n".join(lines)
 

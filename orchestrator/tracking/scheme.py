@@ -14,6 +14,8 @@ from orchestrator.report.records import flat
 
 TAG = "equipoise."
 """Before all tags of our own."""
+FOLDER = f"{TAG}folder"
+"""Tag of a trial: the folder of its checkpoints, on the machine or shared disk where it ran."""
 PARETO_COLOR, OTHER_COLOR = "#ff7f0e", "#a9b0b8"
 MAX_PARAMS = 40
 MAX_TASKS_APART = 6
@@ -56,7 +58,18 @@ def metrics_of_best(metrics: Mapping[str, float], epoch: int | None) -> dict[str
     """What stands for the whole run: the metrics of the selected epoch, for step 0."""
     if epoch is None:
         return {}
-    return {**{f"best/{name}": value for name, value in metrics.items()}, "best/epoch": float(epoch)}
+    measured = {f"best/{name}": value for name, value in metrics.items() if not name.startswith("model.")}
+    return {**measured, "best/epoch": float(epoch)}
+
+
+def metrics_of_costs(costs: Mapping[str, float]) -> dict[str, float]:
+    """What a trial's model costs, for step 0: millions of parameters and of operations, milliseconds."""
+    names = {
+        "model.parameters": ("best/params_m", 1e-6),
+        "model.flops": ("best/flops_m", 1e-6),
+        "model.latency_ms": ("best/latency_ms", 1.0),
+    }
+    return {names[name][0]: value * names[name][1] for name, value in costs.items()}
 
 
 def params_of_trial(

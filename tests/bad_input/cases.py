@@ -170,6 +170,50 @@ FILE_CASES = (
         "[colour.acc",
         ("search.objectives[0]", "mean color.accuracy?"),
     ),
+    Case(
+        "a cost of models that does not exist",
+        "color.accuracy,",
+        "model.paramters,",
+        ("search.objectives[0]", "mean model.parameters?"),
+    ),
+    Case(
+        "costs of models for early stopping",
+        "on: score",
+        "on: model.flops",
+        ("search.stop_early.on", "the same in every epoch"),
+    ),
+    Case(
+        "a task called model",
+        "  logo: {type",
+        "  model: {type: binary, label: logo}\n  logo: {type",
+        ("tasks.model", "give the task another name"),
+    ),
+    Case(
+        "gradients of a frozen backbone",
+        "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
+        "balancing: {method: mgda}",
+        ("training.optimizer.backbone_lr_factor", "mgda", "uncertainty"),
+        overrides=("training.optimizer.backbone_lr_factor=0", "search.space=null"),
+    ),
+    Case(
+        "a backbone that learns faster",
+        "lr: 3e-4}",
+        "lr: 3e-4, backbone_lr_factor: 2}",
+        ("training.optimizer.backbone_lr_factor", "1"),
+    ),
+    Case("a step to nowhere", "lr: 3e-4}", "lr: 3e-4, sam: {rho: 0}}", ("training.optimizer.sam.rho", "0")),
+    Case(
+        "weights of no run",
+        "  heads:",
+        "  weights: 'runs:/'\n  heads:",
+        ("model.weights", "runs:/<search>/<trial>"),
+    ),
+    Case(
+        "an unknown stem",
+        "{name: small_cnn, width: 8}",
+        "{name: resnet18, stem: tiny}",
+        ("model.backbone.stem", "small"),
+    ),
     Case("an unknown metric", "color.accuracy,", "color.acc,", ("search.objectives[0]", "color.accuracy?")),
     Case("a task as objective", "on: score", "on: color", ("search.stop_early.on", "<task>.<metric>")),
     Case(
@@ -483,6 +527,12 @@ DATA_CASES = (
     Case("a cache that is a file", "root: images", "root: images\n  cache: labels.csv", ("cache",), DATA),
     Case("images of several sizes", "  image_size: 8\n", "", ("image_size",), DATA),
     # The model is the file's, not the data's
+    Case(
+        "weights of a run that is not there",
+        "  heads:",
+        "  weights: runs:/tiny-999/t000\n  heads:",
+        ("model.weights", "no run 'tiny-999'"),
+    ),
     Case(
         "no such weights",
         "  heads:",

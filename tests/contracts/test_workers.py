@@ -137,6 +137,20 @@ def test_moving_average_clipping_class_weights_and_schedule(group: Group) -> Non
     assert_same_training(group, config, data)
 
 
+@pytest.mark.parametrize("method", ["static", "famo", "upgrad", "modo"])
+def test_sharpness_aware_steps(group: Group, method: str) -> None:
+    """The ascent is along the gradient of all workers together."""
+    sam = {"rho": 0.1, "adaptive": method == "famo"}
+    optimizer = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "sam": sam}
+    assert_same_training(group, *case("everything", method, training={"optimizer": optimizer, "epochs": 3}))
+
+
+@pytest.mark.parametrize("factor", [0, 0.1])
+def test_a_frozen_or_slow_backbone(group: Group, factor: float) -> None:
+    optimizer = {"name": "adam", "lr": 1e-2, "backbone_lr_factor": factor}
+    assert_same_training(group, *case("everything", "uncertainty", training={"optimizer": optimizer}))
+
+
 def test_light_augmentation(group: Group) -> None:
     config, data = case("dropout", "static", data={"source": "synthetic", "augment": "light"})
     assert_same_training(group, config, data)
@@ -252,3 +266,12 @@ def test_workers_begin_alike(group: Group) -> None:
         (ours, name), (theirs, other) = group.run(2, begin, config, data, able)
         assert name == other == expected
         assert max(differences(ours, theirs).values()) == 0
+
+
+def costs(world: World, config: TrialConfig, data: PreparedData) -> dict[str, float]:
+    return Trainer(config, data, world).costs
+
+
+def test_costs_of_the_model_are_measured_once_and_told_to_all(group: Group) -> None:
+    one, other = group.run(2, costs, *case("everything", "static"))
+    assert one == other

@@ -103,6 +103,15 @@ def search_events(
         }
 
 
+def costs(width: int) -> dict[str, float]:
+    """Of a small CNN of this width."""
+    return {
+        "model.parameters": 1250.0 + 165 * width,
+        "model.flops": 20_000.0 + 300 * width,
+        "model.latency_ms": 0.25,
+    }
+
+
 def _trial_events(
     events: list[Event], number: int, time: float, draw: random.Random, whole: dict[str, Any], epochs: int
 ) -> float:
@@ -162,6 +171,7 @@ def _trial_events(
             "seconds": 0.19,
             "best": True,
             "finished": epoch == epochs,
+            "costs": costs(width),
         }
         events.append({"event": "epoch", "time": time, "trial": trial, "report": report})
     reasons = {
@@ -178,7 +188,7 @@ def _trial_events(
             "reason": reasons.get(status, ""),
             "epochs": done,
             "best_epoch": done,
-            "metrics": metrics,
+            "metrics": metrics | (costs(width) if done else {}),
             "seconds": time - began,
             "train_seconds": 0.19 * done,
             "start_seconds": 0.01,

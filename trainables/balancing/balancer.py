@@ -26,7 +26,8 @@ class Balancer(ABC):
     A method is one subclass in one file. Its state must be determined by the steps it has seen, equal on
     every worker, and complete in `state_dict`. Called in this order: `start_epoch`, then for each step
     `backward` and (after the optimizer) `after_step`, then `end_epoch`. State moves in `after_step` and in
-    `end_epoch` only: `backward` may be called again for a step, at other parameters, and the last call counts.
+    `end_epoch` only: `backward` may be called again for `step.again()`, at other parameters, and the last call
+    counts; `after_step` is told the first look.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:

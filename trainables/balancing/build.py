@@ -7,21 +7,10 @@ from trainables.balancing.balancer import Balancer
 from trainables.balancing.gramian import GramianBalancer, Weighting
 from trainables.balancing.static import Static
 from trainables.config import balancing as config
-from trainables.config.balancing import BalancingConfig
+from trainables.config.balancing import BalancingConfig, LossBalancing
 from trainables.errors import TrainingError
 from trainables.model.multitask import MultiTaskModel
 
-LossConfig = (
-    config.StaticBalancing
-    | config.EqualBalancing
-    | config.RandomBalancing
-    | config.UncertaintyBalancing
-    | config.IMTLLBalancing
-    | config.DWABalancing
-    | config.GeometricMeanBalancing
-    | config.STCHBalancing
-    | config.FAMOBalancing
-)
 GramianConfig = (
     config.MGDABalancing
     | config.PCGradBalancing
@@ -43,10 +32,11 @@ def build_balancer(section: BalancingConfig, tasks: Sequence[str], model: MultiT
     Raises:
         TrainingError: it needs gradients where nothing that is shared is trained.
     """
-    if not isinstance(section, LossConfig) and not model.shared_parameters():
+    if not isinstance(section, LossBalancing) and not model.shared_parameters():
         raise TrainingError(
             f"{section.method} balances the gradients of what tasks share, and nothing shared is trained.",
-            hint="Use a method that balances losses, such as uncertainty.",
+            hint="Use a method that balances losses, such as uncertainty, or train the backbone "
+            "(training.optimizer.backbone_lr_factor above 0).",
             key="balancing.method",
         )
     match section:

@@ -24,7 +24,6 @@ class FAMO(LossBalancer):
     def __init__(self, tasks: Sequence[str], step_size: float, decay: float) -> None:
         super().__init__(tasks)
         self.logits = TaskAdam(np.zeros(len(tasks)), step_size, decay)
-        self._losses = np.zeros(0)
 
     def _shares(self, step: Step) -> Array:
         logits = self.logits.values[self.present(step)]
@@ -34,22 +33,22 @@ class FAMO(LossBalancer):
 
     def task_weights(self, step: Step) -> Array:
         """One collective of T numbers."""
-        self._losses = step.mean_losses().numpy()
-        if np.any(self._losses <= 0):
+        losses = step.mean_losses().numpy()
+        if np.any(losses <= 0):
             raise NoWeights("a loss is zero and has no logarithm")
         with np.errstate(all="ignore"):  # what is not finite is seen by `usable`
-            inverse = self._shares(step) / self._losses
+            inverse = self._shares(step) / losses
             weights: Array = inverse / inverse.sum()
         return weights
 
     def after_step(self, step: Step) -> None:
         """A forward pass and one more collective; ξ moves."""
         super().after_step(step)
-        after = step.mean_losses_now().numpy()
-        if np.all(self._losses > 0) and np.all(after > 0):
+        before, after = step.mean_losses().numpy(), step.mean_losses_now().numpy()
+        if np.all(before > 0) and np.all(after > 0):
             shares = self._shares(step)
             with np.errstate(all="ignore"):
-                fallen = np.log(self._losses) - np.log(after)
+                fallen = np.log(before) - np.log(after)
                 gradient = shares * (fallen - shares @ fallen)  # softmax's Jacobian
             self.logits.step(gradient, self.present(step))
 

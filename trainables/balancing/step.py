@@ -1,7 +1,7 @@
 """One optimisation step, as a balancing method sees it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -74,6 +74,15 @@ class Step:
         self.logits = done.logits
         self.sums = self._sums(done.logits)
         """S_rt by task: the sum of this worker's losses over its labelled examples, with graph."""
+        self._mean_losses: Tensor | None = None
+
+    def again(self) -> "Step":
+        """The same step at the parameters as they are now: same batch, same dropout masks.
+
+        Batch statistics are used and not tracked, which the first look has done.
+        """
+        with self.model.untracked_statistics():
+            return replace(self, weights={})
 
     def _sums(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         batch = self.batch
@@ -90,10 +99,13 @@ class Step:
     def mean_losses(self, sums: Mapping[str, Tensor] | None = None) -> Tensor:
         """L_t in the order of `tasks`: (T,) float64 on the CPU, detached, equal on every worker.
 
-        One collective of T numbers. `sums`: local sums other than this step's own.
+        One collective of T numbers, the first time. `sums`: local sums other than this step's own.
         """
-        own = self.sums if sums is None else sums
-        local_T = torch.stack([own[task].detach().double() / self.batch.totals[task] for task in self.tasks])
+        if sums is None:
+            if self._mean_losses is None:
+                self._mean_losses = self.mean_losses(self.sums)
+            return self._mean_losses
+        local_T = torch.stack([sums[task].detach().double() / self.batch.totals[task] for task in self.tasks])
         return self.world.all_reduce_sum(local_T).cpu()
 
     def mean_losses_now(self) -> Tensor:

@@ -260,3 +260,15 @@ BalancingConfig = Annotated[
     | MoDoBalancing,
     Field(discriminator="method"),
 ]
+LossBalancing = (
+    StaticBalancing
+    | EqualBalancing
+    | RandomBalancing
+    | UncertaintyBalancing
+    | IMTLLBalancing
+    | DWABalancing
+    | GeometricMeanBalancing
+    | STCHBalancing
+    | FAMOBalancing
+)
+"""Methods that need no gradient of what tasks share."""

@@ -4,10 +4,17 @@ import difflib
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.section import Count, Probability, Section, Text
+
+COSTS = ("parameters", "flops", "latency_ms")
+"""What is known of every model before it is trained; objectives name them `model.parameters` and so on."""
+
+
+EARLIER_RUN = re.compile(r"runs:/(?P<run>[A-Za-z0-9][\w.-]*)(/(?P<trial>\w+))?")
+"""`model.weights` of an earlier run: MLflow's run id, or the id of a search or training and a trial of it."""
 
 
 class SmallCNN(Section):
@@ -36,20 +43,34 @@ class SmallImageResNet(Section):
 
 
 class NamedBackbone(Section):
-    """A torchvision classifier (`resnet18`) or your own (`my_pkg.nets:build`), with its keyword arguments."""
+    """A network of torchvision (`resnet18`), timm (`timm:resnet18`) or yours (`my_pkg.nets:build`)."""
 
     name: Text
     """Your own is called as `build(channels=…, image_size=(height, width), **arguments)` and returns an
     nn.Module that turns (B, C, H, W) images into (B, F) features."""
     arguments: dict[Text, str | int | float | bool | None] = Field(default_factory=dict)
     """Passed to the builder."""
+    stem: Literal["published", "small"] = "published"
+    """small, for small images: the first convolution becomes 3×3 with stride 1, and the max-pooling after it
+    is dropped. Weights that are loaded keep their centre."""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a network of torchvision or timm, which may have published weights."""
+        return ":" not in self.name or self.name.startswith("timm:")
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if ":" in self.name:
+        if self.name.startswith("timm:"):
+            if not re.fullmatch(r"timm:\w+(\.\w+)?", self.name):
+                raise ValueError(f"{self.name!r} is no name of timm's; write it as timm:resnet18")
+            given = {"pretrained", "num_classes", "in_chans"}
+        elif ":" in self.name:
             if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", self.name):
                 raise ValueError(f"{self.name!r} is no function; write it as package.module:function")
             given = {"channels", "image_size"}
+            if self.stem != "published":
+                raise ValueError("stem is of torchvision's and timm's networks; your own is what you build")
         elif self.name in TORCHVISION_BACKBONES:
             given = {"weights", "num_classes"}
         else:
@@ -58,10 +79,15 @@ class NamedBackbone(Section):
             guess = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(
                 f"unknown backbone {self.name!r}; {guess}Known are {', '.join(OWN_BACKBONES)}, torchvision's "
-                "classifiers (resnet18, efficientnet_b0, …) and your own as package.module:function"
+                "classifiers (resnet18, efficientnet_b0, …), timm's (timm:resnet18) and your own as "
+                "package.module:function"
             )
         if taken := sorted(given & self.arguments.keys()):
-            cure = "; the weights to start from are `model.weights`" if "weights" in taken else ""
+            cure = (
+                "; the weights to start from are `model.weights`"
+                if {"weights", "pretrained"} & set(taken)
+                else ""
+            )
             raise ValueError(f"arguments: {', '.join(taken)} is not yours to set{cure}")
         return self
 
@@ -109,9 +135,19 @@ class ModelConfig(Section):
 
     backbone: BackboneConfig = SmallCNN()
     weights: Text | None = None
-    """null: random. `default`: the backbone's published weights. Else a safetensors file."""
+    """null: random. `default`: the backbone's published weights. `runs:/ID`: those that an earlier run of this
+    project kept, by MLflow's run id or as `runs:/<search>/<trial>`. Else a safetensors file."""
     heads: dict[Text, HeadConfig] = Field(default_factory=dict)
     """By task name; `default` for the tasks not named."""
+
+    @field_validator("weights")
+    @classmethod
+    def _names_a_run(cls, weights: str | None) -> str | None:
+        if weights is not None and weights.startswith("runs:") and not EARLIER_RUN.fullmatch(weights):
+            raise ValueError(
+                f"{weights!r} names no run; write runs:/<search>/<trial> or runs:/<MLflow run id>"
+            )
+        return weights
 
     def head(self, task: str) -> HeadConfig:
         """The head of `task`: its own, else `default`, else linear."""

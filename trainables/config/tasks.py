@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from trainables.config.section import Positive, Probability, Section, Text
 
-RESERVED_NAMES = frozenset({"best", "overall", "conflict", "system", "default", "score"})
+RESERVED_NAMES = frozenset({"best", "overall", "conflict", "system", "default", "score", "model"})
 """Names that have a meaning of their own in metrics, heads or MLflow."""
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60)]

@@ -7,7 +7,24 @@ from pydantic import Field
 from trainables.config.section import Bool, Count, Fraction, NonNegative, Positive, Probability, Section, Text
 
 
-class AdamW(Section):
+class SAM(Section):
+    """Sharpness-aware minimisation (Foret et al., ICLR 2021): every step costs two passes."""
+
+    rho: Positive = 0.05
+    """Distance to the worst point nearby. With `adaptive` ten times as much is usual."""
+    adaptive: Bool = False
+    """Distances relative to the size of each weight (ASAM, Kwon et al., ICML 2021)."""
+
+
+class _Optimizer(Section):
+    backbone_lr_factor: Fraction = 1.0
+    """The backbone's learning rate as a factor of `lr`. 0 freezes it, as it is in evaluation: statistics of
+    batch normalisation stand still, and nothing drops out."""
+    sam: SAM | None = None
+    """Step along the gradient at the worst point nearby, which finds flatter minima. null: off."""
+
+
+class AdamW(_Optimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
 
     name: Literal["adamw"] = "adamw"
@@ -19,7 +36,7 @@ class AdamW(Section):
     """Decay of the averages of gradients and of their squares."""
 
 
-class Adam(Section):
+class Adam(_Optimizer):
     """Adam (Kingma & Ba, ICLR 2015)."""
 
     name: Literal["adam"] = "adam"
@@ -31,7 +48,7 @@ class Adam(Section):
     """Decay of the averages of gradients and of their squares."""
 
 
-class SGD(Section):
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"

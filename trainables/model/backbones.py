@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.config import model as config
 from trainables.errors import ModelError
 from trainables.model import small
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of the images that torchvision's published weights were trained on."""
+from trainables.model.stems import make_stem_small
+from trainables.model.weights import Normalisation, expected_inputs, load_weights
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Backbone:
     """F."""
     channels: int
     """C. Three where the images have one: they are repeated."""
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    normalisation: Normalisation | None = None
     """Mean and standard deviation of its inputs on the [0, 1] scale; None: those of the training images."""
 
 
@@ -44,17 +41,24 @@ def build_backbone(
         ModelError: it cannot be built, cannot read such images, or its weights cannot be loaded.
     """
     published = model.weights == "default"
+    file = None if model.weights is None or published else (base or Path()) / model.weights
+    normalisation = None if file is None else expected_inputs(file)
+    if published:
+        channels = 3
+    elif normalisation is not None and channels == 1:
+        channels = len(normalisation[0])
+    stem: str | None = None
     match model.backbone:
-        case config.NamedBackbone() as named if ":" not in named.name:
-            from trainables.model.torchvision_backbones import build_torchvision
-
-            read = 3 if published else channels
-            net, features = build_torchvision(
-                named, channels=read, image_size=image_size, published=published
-            )
-            dry_run(named.name, net, read, image_size)
-            normalisation = (IMAGENET_MEAN, IMAGENET_STD) if published else None
-            built = Backbone(net, features, read, normalisation)
+        case config.NamedBackbone() as named if named.is_published:
+            if named.name.startswith("timm:"):
+                from trainables.model.timm_backbones import build_timm as build
+            else:
+                from trainables.model.torchvision_backbones import build_torchvision as build
+            net, expected = build(named, channels=channels, image_size=image_size, published=published)
+            if named.stem == "small":
+                stem = make_stem_small(named.name, net)
+            features = dry_run(named.name, net, channels, image_size)
+            built = Backbone(net, features, channels, expected or normalisation)
         case _ if published:
             raise ModelError(
                 f"There are no published weights for {model.backbone.name}.",
@@ -63,16 +67,16 @@ def build_backbone(
             )
         case config.NamedBackbone() as named:
             net = _build_own(named, channels, image_size)
-            built = Backbone(net, dry_run(named.name, net, channels, image_size), channels)
+            built = Backbone(net, dry_run(named.name, net, channels, image_size), channels, normalisation)
         case config.SmallCNN(width=width):
-            built = Backbone(small.SmallCNN(channels, image_size, width), width, channels)
+            built = Backbone(small.SmallCNN(channels, image_size, width), width, channels, normalisation)
         case config.LeNet(width=width):
-            built = Backbone(small.LeNet(channels, image_size, width), width, channels)
+            built = Backbone(small.LeNet(channels, image_size, width), width, channels, normalisation)
         case config.SmallImageResNet(blocks=blocks, width=width):
             resnet = small.SmallImageResNet(channels, blocks, width)
-            built = Backbone(resnet, resnet.out_features, channels)
-    if model.weights is not None and not published:
-        load_weights(built.net, (base or Path()) / model.weights)
+            built = Backbone(resnet, resnet.out_features, channels, normalisation)
+    if file is not None:
+        load_weights(built.net, file, cropped=stem)
     return built
 
 
@@ -137,35 +141,3 @@ def _readable(net: nn.Module, channels: int, side: int) -> str:
                 continue
             return f"{larger} or more"
     return "what it is made for"
-
-
-def load_weights(net: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a backbone.
-
-    It may hold the backbone alone (with or without its former classifier) or a model that was trained here.
-    """
-    key = "model.weights"
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # safetensors has its own error type, files have theirs
-        raise ModelError(
-            f"The weights {path} cannot be read: {error}.", hint="It must be a safetensors file.", key=key
-        ) from error
-    if any(name.startswith("backbone.") for name in tensors):
-        tensors = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
-    own = net.state_dict()
-    wrong = [
-        f"{n} is {list(tensors[n].shape)}, not {list(t.shape)}"
-        for n, t in own.items()
-        if n in tensors and tensors[n].shape != t.shape
-    ]
-    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
-    if wrong or missing:
-        said = wrong or [f"{name} is missing" for name in missing]
-        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
-        raise ModelError(
-            f"The weights {path} do not fit the backbone: {'; '.join(said[:3])}{more}.",
-            hint="They must come from the same backbone with the same arguments and image size.",
-            key=key,
-        )
-    net.load_state_dict({name: tensors.get(name, tensor) for name, tensor in own.items()})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict({f"task_{task}": head for task, head in heads.items()})
         self.tasks = tuple(heads)
         self.context = context
+        self._backbone_frozen = False
         self._parameters_of: dict[str | None, list[nn.Parameter]] = {}
         use_keyed_randomness(self, context)
 
@@ -41,6 +43,24 @@ class MultiTaskModel(nn.Module):
         """Logits by task from what `features` gave."""
         (shared,) = features
         return {task: self.heads[f"task_{task}"](shared) for task in self.tasks}
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of `model.backbone`: what pretrained weights may fill."""
+        return list(self.backbone.parameters())
+
+    def freeze_backbone(self) -> None:
+        """Train the backbone no more: it computes as in evaluation, whatever the mode of the model."""
+        self._backbone_frozen = True
+        for parameter in self.backbone_parameters():
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module does; a frozen backbone stays in evaluation."""
+        super().train(mode)
+        if self._backbone_frozen:
+            self.backbone.eval()
+        return self
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that more than one task reads, without those that were frozen when it was first asked."""

@@ -11,8 +11,12 @@ from torchvision import models
 
 from trainables.config.model import NamedBackbone
 from trainables.errors import ModelError
+from trainables.model.weights import Normalisation
 
 KEY = "model.backbone"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the images that the published weights were trained on."""
 
 
 class PaddedTo(nn.Module):
@@ -32,8 +36,8 @@ class PaddedTo(nn.Module):
 
 def build_torchvision(
     config: NamedBackbone, *, channels: int, image_size: tuple[int, int], published: bool
-) -> tuple[nn.Module, int]:
-    """The classifier without its last layer, and the number of features that layer read.
+) -> tuple[nn.Module, Normalisation | None]:
+    """The classifier without its last layer, and the mean and deviation that its published weights expect.
 
     `published` loads torchvision's default weights, which exist for three channels.
     """
@@ -64,10 +68,10 @@ def build_torchvision(
         net.load_state_dict(_published_weights(name, net, arguments))
         if name in ("inception_v3", "googlenet"):
             net.transform_input = True  # type: ignore[assignment]  # their weights expect inputs scaled otherwise
-    features = remove_classifier(name, net)
+    remove_classifier(name, net)
     if channels != 3:
         read_channels(net, channels)
-    return (PaddedTo(net, *pad) if any(pad) else net), features
+    return PaddedTo(net, *pad) if any(pad) else net, (IMAGENET_MEAN, IMAGENET_STD) if published else None
 
 
 def _published_weights(name: str, net: nn.Module, arguments: dict[str, Any]) -> dict[str, Tensor]:
@@ -93,19 +97,18 @@ def _published_weights(name: str, net: nn.Module, arguments: dict[str, Any]) -> 
     }
 
 
-def remove_classifier(name: str, net: nn.Module) -> int:
-    """Replace the last layer that makes logits by the identity; what it read is the number of features."""
+def remove_classifier(name: str, net: nn.Module) -> None:
+    """Replace the last layer that makes logits by the identity."""
     if isinstance(net, models.SqueezeNet):  # its classifier is a convolution, then ReLU and pooling
-        _, convolution, _, pool = net.classifier
+        *_, pool = net.classifier
         net.classifier = nn.Sequential(pool)
-        return int(convolution.in_channels)
+        return
     linear = [(path, module) for path, module in net.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ModelError(f"{name} has no linear classifier that could be replaced.", key=KEY)
-    path, last = linear[-1]
+    path, _ = linear[-1]
     parent, _, attribute = path.rpartition(".")
     setattr(net.get_submodule(parent), attribute, nn.Identity())
-    return last.in_features
 
 
 def read_channels(net: nn.Module, channels: int) -> None:

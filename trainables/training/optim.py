@@ -6,12 +6,21 @@ give the same numbers bit for bit; a test holds them to torch.optim.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from trainables.config.training import SGD, Adam, AdamW, OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters by name that learn at `factor` times the learning rate."""
+
+    parameters: Mapping[str, nn.Parameter]
+    factor: float = 1.0
 
 
 class Optimizer(ABC):
@@ -20,13 +29,22 @@ class Optimizer(ABC):
     quantities: frozenset[str]
     """What is kept of every parameter."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.parameters = dict(parameters)
+    def __init__(self, *groups: Group) -> None:
+        """`groups` share no parameter."""
+        self.groups = groups
+        self.parameters = {name: p for group in groups for name, p in group.parameters.items()}
         self.state: dict[str, dict[str, Tensor]] = {}
 
-    @abstractmethod
     def step(self, lr: float) -> None:
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient: one fused update per group."""
+        for group in self.groups:
+            chosen = [(name, p) for name, p in group.parameters.items() if p.grad is not None]
+            if chosen:
+                self._update(chosen, lr * group.factor)
+
+    @abstractmethod
+    def _update(self, chosen: Sequence[tuple[str, nn.Parameter]], lr: float) -> None:
+        """Move parameters, which all have a gradient."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """`{parameter}/{quantity}`: live tensors, not copies."""
@@ -44,13 +62,11 @@ class Optimizer(ABC):
             return
         for key, value in tensors.items():
             name, _, quantity = key.rpartition("/")
-            parameter = self.parameters[name]
+            if (parameter := self.parameters.get(name)) is None:  # frozen now, and trained before
+                continue
             fits = quantity != "step" and value.shape == parameter.shape
             target = torch.empty_like(parameter) if fits else torch.empty_like(value, device=parameter.device)
             self.state.setdefault(name, {})[quantity] = target.detach().copy_(value)
-
-    def _with_gradients(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, p) for name, p in self.parameters.items() if p.grad is not None]
 
 
 class FusedAdam(Optimizer):
@@ -58,19 +74,13 @@ class FusedAdam(Optimizer):
 
     quantities = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
-    def __init__(
-        self, parameters: Mapping[str, nn.Parameter], config: Adam | AdamW, *, decoupled: bool
-    ) -> None:
-        super().__init__(parameters)
+    def __init__(self, *groups: Group, config: Adam | AdamW, decoupled: bool) -> None:
+        super().__init__(*groups)
         self.betas = config.betas
         self.weight_decay = config.weight_decay
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def step(self, lr: float) -> None:
-        """One fused update."""
-        chosen = self._with_gradients()
-        if not chosen:
-            return
+    def _update(self, chosen: Sequence[tuple[str, nn.Parameter]], lr: float) -> None:
         for name, p in chosen:
             if name not in self.state:
                 self.state[name] = {
@@ -104,17 +114,16 @@ class FusedSGD(Optimizer):
 
     quantities = frozenset({"momentum_buffer"})
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], config: SGD) -> None:
-        super().__init__(parameters)
+    def __init__(self, *groups: Group, config: SGD) -> None:
+        super().__init__(*groups)
         self.momentum = config.momentum
         self.weight_decay = config.weight_decay
         self.nesterov = config.nesterov
 
-    def step(self, lr: float) -> None:
+    def _update(self, chosen: Sequence[tuple[str, nn.Parameter]], lr: float) -> None:
         """One fused update for parameters seen before and one for those met the first time."""
-        chosen = self._with_gradients()
         if self.momentum == 0:
-            self._update([p for _, p in chosen], [], lr, first=False)
+            self._call_kernel([p for _, p in chosen], [], lr, first=False)
             return
         fresh = [(name, p) for name, p in chosen if name not in self.state]
         known = [(name, p) for name, p in chosen if name in self.state]
@@ -122,9 +131,9 @@ class FusedSGD(Optimizer):
             self.state[name] = {"momentum_buffer": torch.empty_like(p)}
         for group, first in ((known, False), (fresh, True)):
             buffers = [self.state[name]["momentum_buffer"] for name, _ in group]
-            self._update([p for _, p in group], buffers, lr, first=first)
+            self._call_kernel([p for _, p in group], buffers, lr, first=first)
 
-    def _update(
+    def _call_kernel(
         self, parameters: Sequence[nn.Parameter], buffers: list[Tensor], lr: float, *, first: bool
     ) -> None:
         if not parameters:
@@ -144,13 +153,25 @@ class FusedSGD(Optimizer):
             )
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
-    """The optimizer that `config` describes over `parameters` that require gradients."""
+def build_optimizer(
+    config: OptimizerConfig, parameters: Mapping[str, nn.Parameter], slower: Collection[nn.Parameter] = ()
+) -> Optimizer:
+    """The optimizer that `config` describes over `parameters` that require gradients.
+
+    Those of them that are in `slower` learn at `backbone_lr_factor` times its learning rate.
+    """
     trained = {name: p for name, p in parameters.items() if p.requires_grad}
+    groups = [Group(trained)]
+    if config.backbone_lr_factor != 1:
+        apart = {id(p) for p in slower}
+        groups = [
+            Group({name: p for name, p in trained.items() if id(p) in apart}, config.backbone_lr_factor),
+            Group({name: p for name, p in trained.items() if id(p) not in apart}),
+        ]
     match config:
         case AdamW():
-            return FusedAdam(trained, config, decoupled=True)
+            return FusedAdam(*groups, config=config, decoupled=True)
         case Adam():
-            return FusedAdam(trained, config, decoupled=False)
+            return FusedAdam(*groups, config=config, decoupled=False)
         case SGD():
-            return FusedSGD(trained, config)
+            return FusedSGD(*groups, config=config)

@@ -1,6 +1,6 @@
 """What one epoch tells whoever started it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,3 +19,5 @@ class EpochReport:
     """This is the selected epoch so far."""
     finished: bool
     """The last epoch is reached or training stopped early."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """Of the model, the same in every epoch: `model.parameters`, `model.flops` and `model.latency_ms`."""

@@ -22,6 +22,7 @@ from trainables.training.images import Augment, ImageBatches
 from trainables.training.mixing import drawing
 from trainables.training.optim import Optimizer
 from trainables.training.precision import Precision
+from trainables.training.sam import ascended
 from trainables.training.schedule import lr_factor
 from trainables.training.targets import Targets
 from trainables.training.world import World
@@ -141,6 +142,12 @@ class TrainingSteps:
             )
             self._model.zero_grad(set_to_none=True)
             self._balancer.backward(step)
+            if self._config.optimizer.sam is not None:
+                with ascended(list(self._optimizer.parameters.values()), self._config.optimizer.sam):
+                    again = step.again()
+                    self._balancer.backward(again)
+                step.weights = again.weights
+                del again
             if self._config.clip_norm is not None:
                 clip_gradients(list(self._model.parameters()), self._config.clip_norm)
             self._optimizer.step(self.lr(epoch, index))

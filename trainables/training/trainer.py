@@ -15,6 +15,7 @@ from trainables.errors import TrainingError
 from trainables.model.batch_norm import use_global_batch_norm
 from trainables.model.multitask import build_model
 from trainables.tasks.losses import build_loss
+from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
 from trainables.training.evaluate import Evaluation, collect_logits, evaluation_batch, measured_metrics
 from trainables.training.images import Augment, ImageBatches
@@ -68,8 +69,15 @@ class Trainer:
         # Initial weights may differ in their last bits between kinds of CPU.
         world.broadcast_many(list(self.model.state_dict().values()))
         self.model.to(memory_format=self.precision.memory_format)
+        if config.training.optimizer.backbone_lr_factor == 0:
+            self.model.freeze_backbone()
+        self.costs = model_costs(self.model, config.model, (height, width), self.precision, world)
         self.balancer = build_balancer(config.balancing, tuple(config.tasks), self.model)
-        self.optimizer = build_optimizer(config.training.optimizer, dict(self.model.named_parameters()))
+        self.optimizer = build_optimizer(
+            config.training.optimizer,
+            dict(self.model.named_parameters()),
+            slower=self.model.backbone_parameters(),
+        )
         ema = config.training.ema
         self.average = WeightAverage(self.model, ema) if ema is not None else None
         self.selection = Selection(config.training.select, config.training.early_stop)
@@ -133,7 +141,8 @@ class Trainer:
             if best:
                 self._best = copied(self.model.state_dict())
         finished = self.epoch >= self.config.training.epochs or self.selection.stops
-        return EpochReport(self.epoch, metrics, training, time.perf_counter() - started, best, finished)
+        seconds = time.perf_counter() - started
+        return EpochReport(self.epoch, metrics, training, seconds, best, finished, self.costs)
 
     def validate(self) -> dict[str, float]:
         """Metrics of the validation split with the weights as they are: `task.metric`, `task.loss`, `score`."""
@@ -158,6 +167,7 @@ class Trainer:
             "ema_updates": self.average.updates if self.average is not None else 0,
             "fingerprint": self.config.fingerprint,
             "data_digest": self._described["data_digest"],
+            "balancing": self.config.balancing.method,
             "environment": environment(self.precision.name, self.world.device),
         }
         return TrainState({name: t.contiguous() for name, t in copied(tensors, "cpu").items()}, meta)
@@ -165,7 +175,8 @@ class Trainer:
     def load_state_dict(self, state: TrainState) -> None:
         """Continue exactly where `state_dict` was taken: same seed, data, precision, threads and kind of CPU.
 
-        The config may differ in what does not change shapes (PBT takes over another trial's weights).
+        The config may differ in what does not change shapes (PBT takes over another trial's weights). The state of
+        another optimizer or balancing method is passed over: it starts afresh.
 
         Raises:
             TrainingError: it was taken on other data.
@@ -180,7 +191,8 @@ class Trainer:
         groups = by_group(state, ("model", "optimizer", "balancer", "ema", "best"))
         self.model.load_state_dict(groups["model"])
         self.optimizer.load_state_dict(groups["optimizer"])
-        self.balancer.load_state_dict(groups["balancer"])
+        if state.meta["balancing"] == self.config.balancing.method:  # else it says nothing to this method
+            self.balancer.load_state_dict(groups["balancer"])
         if self.average is not None:  # a state without averages starts them from its weights
             self.average.load_state_dict(groups["ema"] or groups["model"], state.meta["ema_updates"])
         self._best = copied(groups["best"], self.world.device)

@@ -57,7 +57,8 @@ def test_show_json_is_the_stable_interface(search: Path, capsys: pytest.CaptureF
         "model.backbone.width",
         "training.optimizer.lr",
     }
-    assert set(first["metrics"]) == {"left.accuracy", "left.loss", "right.accuracy", "right.loss", "score"}
+    metrics = {"left.accuracy", "left.loss", "right.accuracy", "right.loss", "score"}
+    assert set(first["metrics"]) == metrics | {"model.parameters", "model.flops", "model.latency_ms"}
     assert first["metrics"]["score"] == read_search(search).trials[0].metrics["score"], "full precision"
 
 
@@ -125,6 +126,34 @@ def test_the_ending_names_the_best_and_the_next_step(record: SearchRecord, width
     assert "1 trial failed (t007): loss of task right is nan" in printed
     assert "equipoise show digits-pair-001 --pareto" in printed
     assert "equipoise ui" in printed
+
+
+def test_a_cost_is_an_objective_that_is_minimised(tmp_path: Path) -> None:
+    start, *events = search_events()
+    start["objectives"] = ["left.accuracy", "model.parameters"]
+    record = read_search(write_journal(tmp_path / "digits-pair-001", [start, *events]))
+    smallest = record.best("model.parameters")
+    assert smallest is not None
+    parameters = [trial.metrics["model.parameters"] for trial in record.candidates]
+    assert smallest.metrics["model.parameters"] == min(parameters)
+    assert smallest.pareto or smallest.metrics["left.accuracy"] < record.front[-1].metrics["left.accuracy"]
+    assert record.reference == {"left.accuracy": 0.0, "model.parameters": max(parameters)}
+    said = text(ending(record), 120)
+    assert "lowest model.parameters" in said
+    assert f"model.parameters {formats.amount(max(parameters))}, the largest seen" in said
+
+
+def test_costs_that_differ_are_shown_without_being_objectives(record: SearchRecord) -> None:
+    shown = text(search_table(record, record.trials, width=140), 140)
+    assert "params" in shown
+    assert "11.8k" in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0"), (999, "999"), (11_173_962, "11.2M"), (3.6e9, "3.6G"), (999_999, "1M")]
+)
+def test_amounts(number: float, said: str) -> None:
+    assert formats.amount(number) == said
 
 
 def test_failures_are_grouped_by_cause(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.journal import FILE_NAME
-from orchestrator.report.records import find_search, flat, read_search
+from orchestrator.report.records import find_search, flat, read_search, results_of
 from orchestrator.tracking.state import TrackingState, write_state
 from tests.orchestrator.journals import search_events, write_journal
 
@@ -50,7 +50,7 @@ def test_a_search_that_was_killed(tmp_path: Path) -> None:
     assert record.status == "running"
     running = [trial for trial in record.trials if trial.status == "running"]
     assert running
-    assert running[0].metrics == running[0].reports[-1]["metrics"]
+    assert running[0].metrics == results_of(running[0].reports[-1])
     assert record.front == ()
 
 

@@ -80,9 +80,12 @@ def test_scheme_of_a_trial(told: dict[str, dict[str, Any]]) -> None:
         *(f"best/{task}.{name}" for task in ("left", "right") for name in ("accuracy", "loss")),
         "best/score",
         "best/epoch",
+        *("best/params_m", "best/flops_m", "best/latency_ms"),
     }
     assert [step for step, _, _ in trial["history"]["left/val_accuracy"]] == [1, 2, 3, 4]
-    assert [step for step, _, _ in trial["history"]["best/score"]] == [0]
+    for name in ("best/score", "best/params_m"):
+        assert [step for step, _, _ in trial["history"][name]] == [0]
+    assert trial["metrics"]["best/latency_ms"] == 0.25
     assert trial["files"] == ["config/resolved.yaml"]
     digests = ["0123456789abcdef01234567-train", "0123456789abcdef01234567-val"]
     assert trial["datasets"] == [("builtin:digits-pair", digest) for digest in digests], (

@@ -1,6 +1,7 @@
 """Every backbone turns images into (B, F) features, whatever the size and channels of the images."""
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.model import ModelConfig
 from trainables.errors import ModelError
-from trainables.model.backbones import IMAGENET_MEAN, Backbone, build_backbone
+from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.multitask import MultiTaskModel, build_model
 
 FAST = (
@@ -196,6 +197,18 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         multitask(model("small_cnn", weights=str(tmp_path / "none.safetensors")))
 
 
+def test_a_model_trained_here_says_how_its_inputs_are_normalised(tmp_path: Path) -> None:
+    """Grey images are repeated for a model that read colours."""
+    config = model("small_cnn", weights=str(tmp_path / "model.safetensors"))
+    donor = build_backbone(model("small_cnn"), channels=3, image_size=(12, 12)).net
+    tensors = {f"backbone.{name}": tensor for name, tensor in donor.state_dict().items()}
+    meta = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    save_file(tensors, tmp_path / "model.safetensors", {"meta": json.dumps(meta)})
+    built = build_backbone(config, channels=1, image_size=(12, 12))
+    assert built.channels == 3
+    assert built.normalisation == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
 def test_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files in torch's cache are used as they are; offline without them the error says where they belong."""
     from torchvision import models
@@ -212,7 +225,7 @@ def test_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     built = build_backbone(model("squeezenet1_1", weights="default"), channels=1, image_size=(40, 40))
     assert built.channels == 3  # grey images are repeated, and normalised as the weights expect
     assert built.normalisation is not None
-    assert built.normalisation[0] == IMAGENET_MEAN
+    assert built.normalisation[0] == (0.485, 0.456, 0.406)
     assert torch.equal(built.net.state_dict()["features.0.weight"], donor.state_dict()["features.0.weight"])
     with pytest.raises(ModelError, match="no published weights for small_cnn"):
         multitask(model("small_cnn", weights="default"))

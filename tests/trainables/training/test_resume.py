@@ -36,6 +36,18 @@ CASES: dict[str, dict[str, Any]] = {
         | {"ema": 0.9, "clip_norm": 0.1, "schedule": {"name": "cosine", "warmup": 0.3}, "precision": "bf16"},
         "model": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
     },
+    "sharpness-aware steps": {
+        "training": TRAINING
+        | {"optimizer": {"name": "adam", "lr": 5e-3, "sam": {"rho": 0.05, "adaptive": True}}, "ema": 0.9},
+        "model": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}, "heads": MLP},
+    },
+    "a slow backbone": {
+        "training": TRAINING | {"optimizer": {"name": "sgd", "lr": 0.05, "backbone_lr_factor": 0.1}}
+    },
+    "a frozen backbone": {
+        "training": TRAINING | {"optimizer": {"name": "adam", "lr": 5e-3, "backbone_lr_factor": 0}},
+        "model": {"backbone": {"name": "small_resnet", "blocks": 1, "width": 4}},
+    },
     "dropout": {"model": {"heads": MLP}},
     "augmentation": {"data": {"source": "synthetic", "augment": "strong"}},
     "early stop": {
@@ -151,6 +163,20 @@ def test_another_environment_is_told(caplog: pytest.LogCaptureFixture) -> None:
     trainer.load_state_dict(state)
     assert "threads" in caplog.text
     assert "77" in caplog.text
+
+
+@pytest.mark.parametrize("method", [m for m in SECTIONS if m != "famo"])
+def test_the_state_of_another_method_says_nothing(method: str) -> None:
+    """Population-based training may change the method: model and optimizer go on, the new method begins."""
+    data = prepared(train=60, val=20)
+    other = Trainer(trial(training=TRAINING, balancing=SECTIONS[method]), data, World.single())
+    other.run_epoch()
+    taken = Trainer(trial(training=TRAINING, balancing=SECTIONS["famo"]), data, World.single())
+    fresh = {name: tensor.clone() for name, tensor in taken.balancer.state_dict().items()}
+    taken.load_state_dict(other.state_dict())
+    assert all(torch.equal(taken.balancer.state_dict()[name], tensor) for name, tensor in fresh.items())
+    assert taken.epoch == 1
+    taken.run_epoch()
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:

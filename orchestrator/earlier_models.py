@@ -1,0 +1,96 @@
+"""Models that earlier runs kept, as weights to start from: which file `model.weights: runs:/…` means."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.journal import FILE_NAME
+from orchestrator.spec import ExperimentSpec
+from orchestrator.tracking.earlier_runs import folder_of_run
+from orchestrator.tracking.state import read_state
+from orchestrator.tracking.uri import resolve_tracking_uri
+from trainables.config.model import EARLIER_RUN
+
+MODEL = Path("best") / "state.safetensors"
+"""The model of the selected epoch, in a trial's folder."""
+KEY = "model.weights"
+
+
+def with_earlier_models(spec: ExperimentSpec) -> ExperimentSpec:
+    """`spec`, in whose trials every `runs:/…` of `model.weights`, searched or not, is a file.
+
+    Raises:
+        ConfigError: there is no such run, or it kept no model.
+        TrackingError: MLflow has to be asked and does not answer.
+    """
+    named = {
+        weights for weights in _weights(spec) if isinstance(weights, str) and EARLIER_RUN.fullmatch(weights)
+    }
+    if not named:
+        return spec
+    storage, uri = Path(spec.tracking.storage).absolute(), resolve_tracking_uri(spec.tracking)
+    return spec.with_earlier_models({weights: str(find_model(weights, storage, uri)) for weights in named})
+
+
+def find_model(weights: str, storage: Path, tracking_uri: str) -> Path:
+    """The file that `runs:/<search>/<trial>`, `runs:/<training>` or `runs:/<MLflow run id>` means.
+
+    A run of `storage` is found there; MLflow is asked for the folder of any other one.
+
+    Raises:
+        ConfigError: there is none.
+        TrackingError: MLflow has to be asked and does not answer.
+    """
+    parts = EARLIER_RUN.fullmatch(weights)
+    if parts is None:
+        raise ConfigError(f"{KEY}: {weights!r} names no run.", "Write runs:/<search>/<trial>.")
+    run, trial = parts["run"], parts["trial"]
+    if (storage / run / FILE_NAME).is_file():
+        return _model_of(storage / run, trial, weights)
+    if trial is None and (known := _known_by_mlflow_as(run, storage)) is not None:
+        return _model_of(*known, weights)
+    folder = folder_of_run(tracking_uri, run) if trial is None else None
+    if folder is None:
+        raise ConfigError(
+            f"{KEY}: there is no run {run!r} in {storage}"
+            + (f", and MLflow at {tracking_uri} knows none." if trial is None else "."),
+            "Write runs:/<search>/<trial>, or runs:/ and MLflow's run id; `equipoise show` lists both.",
+        )
+    return _model_of(folder.parent.parent, folder.name, weights)
+
+
+def _model_of(search: Path, trial: str | None, weights: str) -> Path:
+    """The model of a trial of `search`; of its only one where none is named."""
+    kept = sorted(path.parent.parent.name for path in search.glob(f"trials/*/{MODEL}"))
+    if not trial and len(kept) == 1:
+        (trial,) = kept
+    if trial in kept:
+        return search / "trials" / str(trial) / MODEL
+    listed = ", ".join(kept[:10]) + (f" and {len(kept) - 10} more" if len(kept) > 10 else "")
+    problem = (
+        f"trial {trial} of {search.name} kept no model" if trial else f"{search.name} has several trials"
+    )
+    if not kept:
+        raise ConfigError(f"{KEY}: {weights}: no trial of {search} kept a model.")
+    raise ConfigError(
+        f"{KEY}: {weights}: {problem}.", f"Write runs:/{search.name}/{kept[0]}. Models are kept of: {listed}."
+    )
+
+
+def _known_by_mlflow_as(run_id: str, storage: Path) -> tuple[Path, str] | None:
+    """Search and trial of `storage` that MLflow calls `run_id`, by what its writer remembers."""
+    for journal in storage.glob(f"*/{FILE_NAME}"):
+        for trial, known in read_state(journal.parent).runs.items():
+            if known == run_id:
+                return journal.parent, trial
+    return None
+
+
+def _weights(spec: ExperimentSpec) -> Iterator[Any]:
+    """Every `model.weights` that a trial may have."""
+    yield spec.model.weights
+    space = spec.search.space if isinstance(spec.search.space, Mapping) else {}
+    for key in ("model", KEY):
+        for value in getattr(space.get(key), "values", ()):
+            yield value.get("weights") if isinstance(value, Mapping) else value

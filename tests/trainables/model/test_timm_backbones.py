@@ -1,0 +1,79 @@
+"""timm's networks, where timm is installed; what is said where it is not."""
+
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.config.model import ModelConfig
+from trainables.errors import ModelError
+from trainables.model.backbones import Backbone, build_backbone
+
+INSTALLED = importlib.util.find_spec("timm") is not None
+needs_timm = pytest.mark.skipif(not INSTALLED, reason="needs the extra `timm`")
+
+
+def build(name: str, *, weights: str | None = None, **backbone: Any) -> Backbone:
+    config = ModelConfig.model_validate({"backbone": {"name": name, **backbone}, "weights": weights})
+    return build_backbone(config, channels=1, image_size=(32, 32))
+
+
+@pytest.mark.skipif(INSTALLED, reason="timm is installed")
+def test_without_timm_it_says_how_to_get_it() -> None:
+    with pytest.raises(ModelError, match=r"pip install equipoise\[timm\]") as caught:
+        build("timm:resnet18")
+    assert caught.value.key == "model.backbone"
+
+
+@pytest.mark.parametrize("name", ["timm:", "timm:a/b", "timm:hf-hub:x"])
+def test_names_are_those_of_timm(name: str) -> None:
+    with pytest.raises(ValueError, match="no name of timm's"):
+        ModelConfig.model_validate({"backbone": name})
+
+
+def test_channels_and_weights_are_not_arguments() -> None:
+    with pytest.raises(ValueError, match=r"pretrained is not yours to set; .*model\.weights"):
+        ModelConfig.model_validate({"backbone": {"name": "timm:resnet18", "arguments": {"pretrained": True}}})
+
+
+@needs_timm
+@pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("vit_tiny_patch16_224", 192)])
+def test_a_network_reads_the_images_there_are(name: str, features: int) -> None:
+    built = build(f"timm:{name}")
+    assert (built.features, built.channels, built.normalisation) == (features, 1, None)
+    assert built.net.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, features)
+
+
+@needs_timm
+def test_a_small_stem() -> None:
+    convolution = build("timm:resnet18", stem="small").net.get_submodule("conv1")
+    assert convolution.stride == (1, 1)
+
+
+@needs_timm
+def test_patches_have_no_small_stem() -> None:
+    with pytest.raises(ModelError, match="patches"):
+        build("timm:vit_tiny_patch16_224", stem="small")
+
+
+@needs_timm
+def test_a_misspelt_network_is_corrected() -> None:
+    with pytest.raises(ModelError, match="Did you mean timm:resnet18"):
+        build("timm:resnet_18")
+
+
+@needs_timm
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ModelError, match="wings") as caught:
+        build("timm:resnet18", arguments={"wings": 2})
+    assert caught.value.key == "model.backbone.arguments"
+
+
+@needs_timm
+def test_published_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="cannot be had") as caught:
+        build("timm:resnet18", weights="default")
+    assert caught.value.key == "model.weights"
