@@ -82,9 +82,11 @@ def params_of_trial(
     heads = (resolved.get("model") or {}).get("heads") or {}
     if len(tasks) <= MAX_TASKS_APART:
         for task in tasks:
-            head = heads.get(task) or heads.get("default") or {"kind": "linear", "hidden": []}
-            effective[f"model.heads.{task}.kind"] = head["kind"] if head["hidden"] else "linear"
-            effective[f"model.heads.{task}.hidden"] = head["hidden"]
+            head = heads.get(task) or heads.get("default") or {"kind": "linear"}
+            hidden = head.get("hidden", [])
+            is_linear = head["kind"] == "mlp" and not hidden
+            effective[f"model.heads.{task}.kind"] = "linear" if is_linear else head["kind"]
+            effective[f"model.heads.{task}.hidden"] = hidden
     keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *found, *effective])
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
 

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+from typing import Self
+
+from pydantic import model_validator
 
 from trainables.config.balancing import BalancingConfig, StaticBalancing
 from trainables.config.data import DataConfig
@@ -21,6 +24,18 @@ class TrialConfig(Section):
     model: ModelConfig = ModelConfig()
     balancing: BalancingConfig = StaticBalancing()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _features_are_shared(self) -> Self:
+        wanted = getattr(self.balancing, "gradients", "parameters") == "features"
+        if wanted and not self.model.shares_features(self.tasks):
+            tapped = self.model.sharing.shares_features
+            why = "heads read different stages" if tapped else f"model.sharing is {self.model.sharing.kind}"
+            raise ValueError(
+                f"balancing.gradients: features are tensors that all tasks read, and there are none: {why}. "
+                "Write gradients: parameters"
+            )
+        return self
 
     @property
     def fingerprint(self) -> str:
