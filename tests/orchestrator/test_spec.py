@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.spec import load_spec, parse_spec
 from trainables.config.balancing import StaticBalancing
+from trainables.config.heads import LinearHead, MLPHead
 from trainables.config.model import NamedBackbone, SmallCNN
 from trainables.config.training import SGD, AdamW, Cosine
 
@@ -238,8 +239,8 @@ def test_a_head_that_a_search_makes_linear_has_no_hidden_layers() -> None:
     text = SMALL + "model: {heads: {default: {kind: mlp, hidden: [128]}, left: {kind: mlp, hidden: [8]}}}\n"
     spec = parse_spec(text + "search: {space: [head_architecture]}\n")
     heads = spec.trial_config_with({"model.heads.default.kind": "linear"}).model.heads
-    assert [heads["default"].hidden, heads["left"].hidden] == [(), (8,)]
-    with pytest.raises(ConfigError, match=r"heads.left.hidden: a linear head has no hidden layers"):
+    assert heads == {"default": LinearHead(), "left": MLPHead(hidden=(8,))}
+    with pytest.raises(ConfigError, match=r"heads.left.hidden: unknown key. It is a key of mlp"):
         parse_spec(text.replace("left: {kind: mlp", "left: {kind: linear"))
 
 

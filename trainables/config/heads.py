@@ -64,6 +64,9 @@ def _linear_unless_named(value: Any) -> Any:
 
 
 HeadConfig = Annotated[
-    Annotated[LinearHead | MLPHead | AttentionHead, Field(discriminator="kind")],
-    BeforeValidator(_linear_unless_named, json_schema_input_type=LinearHead | MLPHead | AttentionHead),
+    Annotated[
+        LinearHead | MLPHead | AttentionHead,
+        Field(discriminator="kind", json_schema_extra={"default": {"kind": "linear"}}),
+    ],
+    BeforeValidator(_linear_unless_named),
 ]

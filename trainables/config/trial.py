@@ -5,6 +5,7 @@ import json
 from typing import Self
 
 from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from trainables.config.balancing import BalancingConfig, StaticBalancing
 from trainables.config.data import DataConfig
@@ -31,9 +32,9 @@ class TrialConfig(Section):
         if wanted and not self.model.shares_features(self.tasks):
             tapped = self.model.sharing.shares_features
             why = "heads read different stages" if tapped else f"model.sharing is {self.model.sharing.kind}"
-            raise ValueError(
-                f"balancing.gradients: features are tensors that all tasks read, and there are none: {why}. "
-                "Write gradients: parameters"
+            message = f"there are no features that all tasks read: {why}. Write parameters"
+            raise PydanticCustomError(
+                "value_error", "{error}", {"error": message, "at": ("balancing", "gradients")}
             )
         return self
 

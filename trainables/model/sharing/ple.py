@@ -34,7 +34,7 @@ class Level(nn.Module):
         """`depths`: by task, how many parts of the backbone it needs; of those that come so far."""
         super().__init__()
         self.parts = parts
-        self.tasks = tasks = tuple(depths)
+        self.tasks = tasks = tuple(sorted(depths))  # the rows of the shared gate do not depend on their order
         self.reads = blueprint.stages.before(parts.start)
 
         def experts(owner: str) -> nn.Module:
