@@ -15,7 +15,7 @@ from orchestrator.spec.task_names import (
 from search_spaces.search import is_minimised
 from search_spaces.values import is_within
 from trainables.config.balancing import LossBalancing
-from trainables.config.model import COSTS, HeadConfig
+from trainables.config.model import COSTS
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
 
@@ -54,7 +54,6 @@ class _Checks:
             yield from names_of_tasks(spec)
             if not self.sources_unsure:
                 yield from tasks_of_sources(spec)
-        yield from self._hidden_layers()
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index), costs=True)
         yield from self._selection()
@@ -86,21 +85,6 @@ class _Checks:
             if classes and isinstance(weights, Mapping):
                 known = [str(label) for label in classes]
                 yield from unknown_names(weights, known, ("tasks", name, "class_weights"), "class")
-
-    def _hidden_layers(self) -> Iterator[Finding]:
-        """Hidden layers of linear heads, which would be ignored."""
-        space = self.spec.search.space
-        for name, head in self.spec.model.heads.items():
-            if head.hidden and head.kind == "linear" and f"model.heads.{name}.kind" not in space:
-                path = ("model", "heads", name, "hidden")
-                yield Finding(path, "a linear head has no hidden layers. Write kind: mlp", at_key=True)
-        for key in space if isinstance(space, Mapping) else ():
-            parts = key.split(".")
-            if key.startswith("model.heads.") and len(parts) == 4 and parts[3] == "hidden":
-                head = self.spec.model.heads.get(parts[2], HeadConfig())
-                if head.kind == "linear" and f"model.heads.{parts[2]}.kind" not in space:
-                    message = f"has no effect: this head is linear. Set model.heads.{parts[2]}.kind: mlp"
-                    yield Finding(("search", "space", key), message, at_key=True)
 
     def _metric(self, name: str, path: KeyPath, *, costs: bool = False) -> Iterator[Finding]:
         """Whether `name` (`task.metric`, or `score`) is measured. `costs`: those of the model are allowed."""

@@ -185,7 +185,6 @@ class ExperimentSpec(TrialConfig):
             self._written = self._measuring_what_is_compared(_as_written(self, TrialConfig))
         trial = nest(values, onto=without_other_kinds(TrialConfig, self._written, values))
         self._weights_from_folder(trial)
-        _without_layers_of_linear_heads(trial)
         return trial
 
     def resolved(self) -> dict[str, Any]:
@@ -217,15 +216,6 @@ class ExperimentSpec(TrialConfig):
             if metric not in metrics:
                 metrics.append(metric)
         return written
-
-
-def _without_layers_of_linear_heads(trial: dict[str, Any]) -> None:
-    """Where a search makes a head linear, the file's hidden layers go, which it would not have."""
-    model = trial.get("model")
-    heads = model.get("heads") if isinstance(model, dict) else None
-    for head in heads.values() if isinstance(heads, dict) else ():
-        if isinstance(head, dict) and head.get("kind", "linear") == "linear":
-            head.pop("hidden", None)
 
 
 def _as_written(section: BaseModel, model: type[BaseModel]) -> dict[str, Any]:

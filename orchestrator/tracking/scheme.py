@@ -96,9 +96,11 @@ def params_of_trial(
     heads = (resolved.get("model") or {}).get("heads") or {}
     if len(tasks) <= MAX_TASKS_APART:
         for task in tasks:
-            head = heads.get(task) or heads.get("default") or {"kind": "linear", "hidden": []}
-            effective[f"model.heads.{task}.kind"] = head["kind"] if head["hidden"] else "linear"
-            effective[f"model.heads.{task}.hidden"] = head["hidden"]
+            head = heads.get(task) or heads.get("default") or {"kind": "linear"}
+            hidden = head.get("hidden", [])
+            is_linear = head["kind"] == "mlp" and not hidden
+            effective[f"model.heads.{task}.kind"] = "linear" if is_linear else head["kind"]
+            effective[f"model.heads.{task}.hidden"] = hidden
     data = resolved.get("data") or {}
     if data.get("sources"):
         effective["data.mixing"] = data.get("mixing")

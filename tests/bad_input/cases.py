@@ -237,7 +237,41 @@ FILE_CASES = (
     ),
     Case("slots of a third kind", "slots: auto", "slots: [1]", ("compute.slots", "auto, a whole number")),
     Case("more workers than images", "workers: auto", "workers: 17", ("compute.workers", "batch of 16")),
-    Case("layers of a linear head", "kind: mlp", "kind: linear", ("model.heads.default.hidden", "kind: mlp")),
+    Case(
+        "layers of a linear head", "kind: mlp", "kind: linear", ("model.heads.default.hidden", "a key of mlp")
+    ),
+    Case("a misspelt key of a linear head", "kind: mlp, hidden: [8]", "drpout: 0.1", ("dropout?",)),
+    Case(
+        "a key of another structure",
+        "  heads:",
+        "  sharing: {kind: mtan, experts: 3}\n  heads:",
+        ("model.sharing.experts", "a key of mmoe"),
+    ),
+    Case(
+        "an unknown structure",
+        "  heads:",
+        "  sharing: {kind: mmeo}\n  heads:",
+        ("model.sharing.kind", "Did you mean mmoe?"),
+    ),
+    Case(
+        "gradients of features that are not shared",
+        "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
+        "balancing: {method: mgda, gradients: features}",
+        (
+            "tiny.yaml:15:",
+            "balancing.gradients: there are no features",
+            "model.sharing is film",
+            "parameters",
+        ),
+        overrides=("model.sharing.kind=film", "search=null"),
+    ),
+    Case(
+        "gradients of features of heads that read different stages",
+        "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
+        "balancing: {method: mgda, gradients: features}",
+        ("balancing.gradients: there are no features", "different stages"),
+        overrides=("model.heads.logo.tap=1", "search=null"),
+    ),
     # The search space
     Case(
         "searching an unknown key",

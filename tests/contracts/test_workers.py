@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.contracts.group import Group
 from tests.contracts.methods import SECTIONS
+from tests.contracts.structures import STRUCTURES
 from tests.trainables.synthetic import of_several, prepared, several, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
@@ -35,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "backbone": {"name": "tests.contracts.nets:residual", "arguments": {"batch_norm": True}},
         "heads": {"default": {"kind": "mlp", "hidden": [8], "dropout": 0.3}},
     },
+    **STRUCTURES,
 }
 
 EPOCHS = 5  # of 4 steps
@@ -109,9 +111,27 @@ def test_every_method_with_everything_at_once(group: Group, method: str) -> None
     assert_same_training(group, config, data)
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "small_cnn"])
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "small_cnn" and m not in STRUCTURES])
 def test_every_kind_of_layer(group: Group, model: str) -> None:
     assert_same_training(group, *case(model, "static"))
+
+
+@pytest.mark.parametrize("model", STRUCTURES)
+def test_every_structure_and_head(group: Group, model: str) -> None:
+    assert_same_training(group, *case(model, "static", training={"epochs": 1}))
+
+
+@pytest.mark.parametrize("method", ["pcgrad", "mgda at features", "graddrop at features", "gradnorm"])
+@pytest.mark.parametrize("model", ["mtan", "mmoe", "fused stages"])
+def test_methods_of_gradients_in_structures_that_share_features(
+    group: Group, model: str, method: str
+) -> None:
+    assert_same_training(group, *case(model, method, training={"epochs": 1}))
+
+
+@pytest.mark.parametrize("model", ["branching by task", "cross_stitch", "ple", "film", "different stages"])
+def test_methods_of_gradients_in_structures_that_share_none(group: Group, model: str) -> None:
+    assert_same_training(group, *case(model, "cagrad", training={"epochs": 1}))
 
 
 def test_moving_average_clipping_class_weights_and_schedule(group: Group) -> None:

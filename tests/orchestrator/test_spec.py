@@ -4,15 +4,20 @@ import json
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.spec import load_spec, parse_spec
+from search_spaces.sharing import KINDS
+from search_spaces.space import SearchSpace
+from search_spaces.suggesters import RandomSuggester
 from trainables.config.balancing import StaticBalancing
 from trainables.config.data import Temperature
+from trainables.config.heads import LinearHead, MLPHead
 from trainables.config.model import NamedBackbone, SmallCNN
+from trainables.config.sharing import SharingConfig
 from trainables.config.training import SGD, AdamW, Cosine
 
 SMALL = """\
@@ -240,8 +245,8 @@ def test_a_head_that_a_search_makes_linear_has_no_hidden_layers() -> None:
     text = SMALL + "model: {heads: {default: {kind: mlp, hidden: [128]}, left: {kind: mlp, hidden: [8]}}}\n"
     spec = parse_spec(text + "search: {space: [head_architecture]}\n")
     heads = spec.trial_config_with({"model.heads.default.kind": "linear"}).model.heads
-    assert [heads["default"].hidden, heads["left"].hidden] == [(), (8,)]
-    with pytest.raises(ConfigError, match=r"heads.left.hidden: a linear head has no hidden layers"):
+    assert heads == {"default": LinearHead(), "left": MLPHead(hidden=(8,))}
+    with pytest.raises(ConfigError, match=r"heads.left.hidden: unknown key. It is a key of mlp"):
         parse_spec(text.replace("left: {kind: mlp", "left: {kind: linear"))
 
 
@@ -299,7 +304,7 @@ def test_a_conditional_key_is_judged_with_its_condition() -> None:
 
 
 @pytest.mark.parametrize(
-    "space", ["task_weights", "head_architecture", "head_architecture_per_task", "optimization"]
+    "space", ["task_weights", "head_architecture", "head_architecture_per_task", "optimization", "sharing"]
 )
 def test_ready_made_spaces_fit_any_file(space: str) -> None:
     parse_spec(SMALL + f"search: {{space: [{space}]}}\n")
@@ -350,3 +355,31 @@ def test_an_override_inside_a_source() -> None:
     spec = parse_spec(SEVERAL, overrides=["data.sources.1.image=photo"])
     assert spec.data.sources is not None
     assert spec.data.sources[1].image == "photo"
+
+
+def test_every_structure_of_the_ready_made_space_is_a_trial_whatever_the_file_says_of_its_own() -> None:
+    spec = parse_spec(
+        SMALL + "model: {sharing: {kind: mmoe, at: 2, experts: 3}}\nsearch: {space: [sharing]}\n"
+    )
+    space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks))
+    trials = [
+        spec.trial_config_with(space.suggest(RandomSuggester(0, number))).model.sharing
+        for number in range(60)
+    ]
+    assert {sharing.kind for sharing in trials} == set(KINDS)
+    union = get_args(get_args(SharingConfig)[0])
+    assert {section.model_fields["kind"].default for section in union} == set(KINDS)
+
+
+def test_a_search_that_may_propose_features_that_are_not_shared_is_refused() -> None:
+    search = "search: {space: {model.sharing.kind: {choice: [mtan, film]}}}\n"
+    with pytest.raises(
+        ConfigError, match=r"balancing.gradients: there are no features.*model.sharing is film"
+    ):
+        parse_spec(SMALL + "balancing: {method: mgda, gradients: features}\n" + search)
+    parse_spec(SMALL + "balancing: {method: mgda, gradients: parameters}\n" + search)
+    with pytest.raises(ConfigError, match=r"balancing.gradients: .* different stages"):
+        parse_spec(
+            SMALL + "balancing: {method: mgda, gradients: features}\n"
+            "search: {space: {model.heads.left.tap: {choice: [1, 2]}}}\n"
+        )

@@ -106,7 +106,7 @@ class LossBalancer(Balancer):
         step.reduce_gradients()
 
     def _look_at_conflict(self, step: Step) -> None:
-        """Cosines at the features, which cost heads only."""
-        if all(feature.requires_grad for feature in step.features):
+        """Cosines at the features, which cost heads only; where tasks share none there are no cheap ones."""
+        if step.features and step.model.shares_features:
             rows = task_gradients(step, step.features, retain_graph=True)
             self.conflict.look(gramian_of_features(step, rows), self.present(step))

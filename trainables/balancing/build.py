@@ -30,7 +30,7 @@ def build_balancer(section: BalancingConfig, tasks: Sequence[str], model: MultiT
     """The method that `section` describes, for these tasks; `model` tells what they share.
 
     Raises:
-        TrainingError: it needs gradients where nothing that is shared is trained.
+        TrainingError: it needs gradients of what tasks share, and the model shares nothing of the kind.
     """
     if not isinstance(section, LossBalancing) and not model.shared_parameters():
         raise TrainingError(
@@ -38,6 +38,12 @@ def build_balancer(section: BalancingConfig, tasks: Sequence[str], model: MultiT
             hint="Use a method that balances losses, such as uncertainty, or train the backbone "
             "(training.optimizer.backbone_lr_factor above 0).",
             key="balancing.method",
+        )
+    if getattr(section, "gradients", "parameters") == "features" and not model.shares_features:
+        raise TrainingError(
+            "There are no features that all tasks read: this `model.sharing` has none, or heads tap different stages.",
+            hint="Use `gradients: parameters`.",
+            key="balancing.gradients",
         )
     match section:
         case config.StaticBalancing():
@@ -73,8 +79,15 @@ def build_balancer(section: BalancingConfig, tasks: Sequence[str], model: MultiT
 
             return FAMO(tasks, section.step_size, section.decay)
         case config.GradNormBalancing():
+            from trainables.balancing.gradients import last_shared_layer
             from trainables.balancing.gradnorm import GradNorm
 
+            if not last_shared_layer(model):
+                raise TrainingError(
+                    "gradnorm compares gradients at the last layer that all tasks share, and there is none.",
+                    hint="Share a stage in `model.sharing`, or use another method.",
+                    key="balancing.method",
+                )
             return GradNorm(tasks, section.alpha, section.step_size)
         case config.GradDropBalancing():
             from trainables.balancing.graddrop import GradDrop

@@ -105,6 +105,6 @@ def write_vector(step: Step, parameters: Sequence[nn.Parameter], vector_P: Tenso
 
 
 def last_shared_layer(model: MultiTaskModel) -> list[nn.Parameter]:
-    """The weight of the last layer that tasks share, in the order in which the model was built."""
-    matrices = [p for p in model.shared_parameters() if p.dim() > 1]
+    """The weight of the last layer that all tasks share, in the order in which the model was built; or none."""
+    matrices = [p for p in model.common_parameters() if p.dim() > 1]
     return matrices[-1:]

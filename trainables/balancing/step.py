@@ -19,7 +19,8 @@ class Pass:
     """One forward pass over this worker's rows of the batch."""
 
     features: tuple[Tensor, ...]
-    """What all tasks read, with graph; bfloat16 where the backbone multiplies in it."""
+    """What all tasks read (where the model shares features), with graph; bfloat16 where the backbone
+    multiplies in it."""
     logits: dict[str, Tensor]
     """By task, (b, K_t), with graph."""
 
@@ -70,7 +71,8 @@ class Step:
         self.tasks = tuple(self.batch.targets)
         """The T tasks of this step."""
         done = self.forward()
-        self.features = done.features
+        self.features = tuple(feature for feature in done.features if feature.requires_grad)
+        """Those of the pass that something trained comes before."""
         self.logits = done.logits
         self.sums = self._sums(done.logits)
         """S_rt by task: the sum of this worker's losses over its labelled examples, with graph."""

@@ -1,13 +1,16 @@
-"""The `model` section: the backbone, its weights and the heads."""
+"""The `model` section: the backbone, its weights, what is shared of it and the heads."""
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
-from trainables.config.section import Count, Probability, Section, Text
+from trainables.config.heads import AttentionHead, HeadConfig, LinearHead, MLPHead
+from trainables.config.section import Count, Section, Text
+from trainables.config.sharing import HardSharing, SharingConfig
 
 COSTS = ("parameters", "flops", "latency_ms")
 """What is known of every model before it is trained; objectives name them `model.parameters` and so on."""
@@ -106,16 +109,6 @@ def _name_alone(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class HeadConfig(Section):
-    """From shared features to the logits of one task."""
-
-    kind: Literal["linear", "mlp"] = "linear"
-    hidden: tuple[Count, ...] = ()
-    """mlp: units per hidden layer; none makes it linear."""
-    dropout: Probability = 0.0
-    """Before every linear layer of the head."""
-
-
 _AnyBackbone = (
     Annotated[SmallCNN, Tag("small_cnn")]
     | Annotated[LeNet, Tag("lenet")]
@@ -137,6 +130,8 @@ class ModelConfig(Section):
     weights: Text | None = None
     """null: random. `default`: the backbone's published weights. `runs:/ID`: those that an earlier run of this
     project kept, by MLflow's run id or as `runs:/<search>/<trial>`. Else a safetensors file."""
+    sharing: SharingConfig = HardSharing()
+    """What tasks share of the backbone."""
     heads: dict[Text, HeadConfig] = Field(default_factory=dict)
     """By task name; `default` for the tasks not named."""
 
@@ -149,6 +144,11 @@ class ModelConfig(Section):
             )
         return weights
 
-    def head(self, task: str) -> HeadConfig:
+    def head(self, task: str) -> LinearHead | MLPHead | AttentionHead:
         """The head of `task`: its own, else `default`, else linear."""
-        return self.heads.get(task) or self.heads.get("default") or HeadConfig()
+        return self.heads.get(task) or self.heads.get("default") or LinearHead()
+
+    def shares_features(self, tasks: Iterable[str]) -> bool:
+        """Whether there are tensors that all `tasks` read and after which everything belongs to one of them."""
+        read = {(head.taps, head.kind == "attention") for head in map(self.head, tasks)}
+        return self.sharing.shares_features and len(read) < 2

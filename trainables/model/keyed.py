@@ -6,7 +6,8 @@ make N workers equal to one.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,14 @@ def derived_seed(*key: int | str) -> int:
 def keyed_generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by `key`."""
     return torch.Generator(device).manual_seed(derived_seed(*key))
+
+
+@contextmanager
+def drawing(*key: int | str) -> Iterator[None]:
+    """Within it, torch's default CPU generator is seeded by `key`; after it, it stands where it stood."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived_seed(*key))
+        yield
 
 
 _CHANNEL_DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)

@@ -1,6 +1,6 @@
 """The model that is trained: a backbone that all tasks share and a head for each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -9,14 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainables.config.heads import AttentionHead
 from trainables.config.model import ModelConfig
+from trainables.config.sharing import HardSharing
 from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.heads import Head
-from trainables.model.keyed import StepContext, derived_seed, unkeyed_randomness, use_keyed_randomness
+from trainables.model.keyed import StepContext, drawing, unkeyed_randomness, use_keyed_randomness
 
 
 class MultiTaskModel(nn.Module):
-    """Hard parameter sharing (Caruana, 1997): one trunk, one head per task."""
+    """Hard parameter sharing (Caruana, 1997): one trunk, one head per task.
+
+    `StructuredModel` is every other structure, and heads that read stages of the backbone.
+    """
+
+    shares_features = True
+    """Whether `features` are read by all tasks, and everything after them belongs to one."""
 
     def __init__(self, backbone: Backbone, heads: Mapping[str, nn.Module], context: StepContext) -> None:
         super().__init__()
@@ -44,10 +52,6 @@ class MultiTaskModel(nn.Module):
         (shared,) = features
         return {task: self.heads[f"task_{task}"](shared) for task in self.tasks}
 
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        """Parameters of `model.backbone`: what pretrained weights may fill."""
-        return list(self.backbone.parameters())
-
     def freeze_backbone(self) -> None:
         """Train the backbone no more: it computes as in evaluation, whatever the mode of the model."""
         self._backbone_frozen = True
@@ -65,15 +69,28 @@ class MultiTaskModel(nn.Module):
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that more than one task reads, without those that were frozen when it was first asked."""
         if None not in self._parameters_of:  # to walk through all modules at every step takes a millisecond
-            self._parameters_of[None] = [p for p in self.backbone.parameters() if p.requires_grad]
+            self._parameters_of[None] = [p for p in self._shared() if p.requires_grad]
         return self._parameters_of[None]
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """Parameters of one task alone, without those that were frozen when it was first asked."""
         if task not in self._parameters_of:
-            head = self.heads[f"task_{task}"]
-            self._parameters_of[task] = [p for p in head.parameters() if p.requires_grad]
+            self._parameters_of[task] = [p for p in self._own(task) if p.requires_grad]
         return self._parameters_of[task]
+
+    def common_parameters(self) -> list[nn.Parameter]:
+        """Those of `shared_parameters` that all tasks read, in the order in which the model was built."""
+        return self.shared_parameters()
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the backbone and its copies: neither heads nor what a structure adds."""
+        return list(self.backbone.parameters())
+
+    def _shared(self) -> Iterable[nn.Parameter]:
+        return self.backbone.parameters()
+
+    def _own(self, task: str) -> Iterable[nn.Parameter]:
+        return self.heads[f"task_{task}"].parameters()
 
     @contextmanager
     def untracked_statistics(self) -> Iterator[None]:
@@ -107,13 +124,32 @@ def build_model(
     global generator moves. `outputs`: logits per task. `base`: where a relative `model.weights` starts.
 
     Raises:
-        ModelError: the backbone cannot be built or its weights cannot be loaded.
+        ModelError: the backbone cannot be built or divided as `sharing` and heads need it, or its weights
+            cannot be loaded.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(seed, "init", "backbone"))
+    with drawing(seed, "init", "backbone"):
         backbone = build_backbone(config, channels=channels, image_size=image_size, base=base)
-        heads: dict[str, nn.Module] = {}
-        for task, count in outputs.items():
-            torch.default_generator.manual_seed(derived_seed(seed, "init", "head", task))
-            heads[task] = Head(config.head(task), backbone.features, count)
+    own = {task: config.head(task) for task in outputs}
+    ordinary = {
+        task: head for task, head in own.items() if not isinstance(head, AttentionHead) and not head.taps
+    }
+    if not isinstance(config.sharing, HardSharing) or len(ordinary) < len(own):
+        from trainables.model.structured import build_structured
+
+        def again() -> dict[str, torch.Tensor]:
+            rebuilt = build_backbone(config, channels=channels, image_size=image_size)
+            return rebuilt.net.state_dict()
+
+        return build_structured(
+            config,
+            backbone,
+            image_size=image_size,
+            outputs=outputs,
+            seed=seed,
+            again=again if config.weights is None else None,
+        )
+    heads: dict[str, nn.Module] = {}
+    for task, head in ordinary.items():
+        with drawing(seed, "init", "head", task):
+            heads[task] = Head(head, backbone.features, outputs[task])
     return MultiTaskModel(backbone, heads, StepContext(seed))

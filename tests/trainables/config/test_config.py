@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from trainables.config.data import SplitFractions
-from trainables.config.model import HeadConfig, ModelConfig, SmallCNN, SmallImageResNet
+from trainables.config.heads import LinearHead, MLPHead
+from trainables.config.model import ModelConfig, SmallCNN, SmallImageResNet
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 from trainables.config.training import SGD, AdamW, Cosine, TrainingConfig
 from trainables.config.trial import TrialConfig
@@ -96,9 +97,9 @@ def test_heads_fall_back_to_default_and_then_to_linear() -> None:
     model = ModelConfig.model_validate(
         {"heads": {"default": {"kind": "mlp", "hidden": [8]}, "a": {"kind": "linear"}}}
     )
-    assert model.head("a") == HeadConfig()
-    assert model.head("b") == HeadConfig(kind="mlp", hidden=(8,))
-    assert ModelConfig().head("b") == HeadConfig()
+    assert model.head("a") == LinearHead()
+    assert model.head("b") == MLPHead(hidden=(8,))
+    assert ModelConfig().head("b") == LinearHead()
 
 
 def test_fractions_sum_to_one() -> None:

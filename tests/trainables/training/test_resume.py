@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.contracts.methods import SECTIONS
+from tests.contracts.structures import STRUCTURES
 from tests.trainables.synthetic import of_several, prepared, several, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
@@ -121,6 +122,12 @@ def test_resuming_changes_nothing(name: str, tmp_path: Path) -> None:
 def test_resuming_changes_nothing_for_mixed_sources(mixing: Any, tmp_path: Path) -> None:
     config = trial(training=TRAINING, data=several("light", mixing))
     assert_resumes(config, of_several(prepared(train=60, val=20, labelled=0.6)), tmp_path)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_resuming_changes_nothing_for_any_structure(name: str, tmp_path: Path) -> None:
+    config = trial(training=TRAINING | {"epochs": 2}, model=STRUCTURES[name])
+    assert_resumes(config, prepared(train=48, val=10, labelled=0.6), tmp_path)
 
 
 def test_best_model_survives_the_disk(tmp_path: Path) -> None:

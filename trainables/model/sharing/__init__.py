@@ -1,0 +1,1 @@
+"""Model structures: what tasks share of a backbone. One file, one structure."""
