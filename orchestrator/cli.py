@@ -192,6 +192,20 @@ def doctor(
 
 
 @app.command()
+def clean(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: all.")] = None,
+    storage: Storage = Path("equipoise_runs"),
+    with_cache: Annotated[bool, typer.Option("--cache", help="Decoded images too.")] = False,
+    really: Annotated[bool, typer.Option("--yes", help="Free it; without, only show.")] = False,
+) -> None:
+    """Show what results take on disk, and free what neither a resume nor the Pareto set needs."""
+    from orchestrator.checkpoints.clean import clean as run
+    from trainables.data.cache import cache_root
+
+    run(storage, search_id, cache_root(None, Path.cwd()) if with_cache else None, really=really)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from orchestrator.spec.schema import json_schema
