@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
@@ -42,25 +43,38 @@ class TrialRun:
         Raises:
             WorkerLost: more than `WORKER_LOSSES` times.
         """
+        return self._next_epoch(0.0)[0]
+
+    def run_epochs(self, seconds: float) -> Iterator[EpochReport]:
+        """As `run_epoch`, again and again for so long; all is on disk when there is no next one."""
+        until = time.monotonic() + seconds
+        more = True
+        while more:
+            report, more = self._next_epoch(until)
+            yield report
+
+    def _next_epoch(self, until: float) -> tuple[EpochReport, bool]:
         while True:
             try:
-                report = self._run_epoch()
+                report, more = self._run_epoch(until)
             except WorkerLost as loss:
                 self._go_on_after(loss)
                 continue
             if report.epoch > self._reported:
                 self._reported = report.epoch
-                return report
+                return report, more
 
-    def _run_epoch(self) -> EpochReport:
+    def _run_epoch(self, until: float) -> tuple[EpochReport, bool]:
+        """The next epoch, and whether another one follows at once."""
         report = self._slot.run_epoch()
+        more = not report.finished and time.monotonic() < until
         if report.best:
-            self._slot.save_best(self._best, wait=report.finished)
+            self._slot.save_best(self._best, wait=not more)
         if not report.finished and time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._slot.save(self._last)
             self._saved = time.monotonic()
             self._state = self._last
-        return report
+        return report, more
 
     def _start(self, checkpoint: Path | None) -> None:
         self._state = checkpoint

@@ -64,23 +64,19 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
         result: dict[str, Any] = {"epochs": epochs, "epoch": 0, "done": True}
         if self._problem is not None:
             return {**result, "failure": self._problem}
-        began = time.monotonic()
         try:
             if self._run is None:
                 self._run = TrialRun(self._slot, self._assignment)
             if self._start_seconds is None:
                 self._start_seconds = time.time() - self._idle_since
             result["start_seconds"] = self._start_seconds
-            while True:
-                report = self._run.run_epoch()
+            for report in self._run.run_epochs(self._seconds_at_once):
                 epochs.append({"report": asdict(report), "time": time.time()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
-                if report.finished or time.monotonic() - began >= self._seconds_at_once:
-                    return result
         except Exception as error:  # whatever a trial does wrong, the slot stays
-            return {**result, "failure": explain_failure(error, self._assignment), "done": True}
-        finally:
-            self._idle_since = time.time()
+            result |= {"failure": explain_failure(error, self._assignment), "done": True}
+        self._idle_since = time.time()
+        return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the training state for Tune (to pause, or to be exploited)."""

@@ -224,6 +224,12 @@ def test_the_plan_names_the_sources_and_how_they_are_mixed() -> None:
     assert f"{counts}, mixed uniform" in text(plan(started), 120)
 
 
+def test_the_plan_says_why_there_are_fewer_trials_than_asked_for() -> None:
+    started = next(search_events())
+    started["trials"] = 6
+    assert "6 trials (of 12 asked for: the space has no more) of at most 4 epochs" in text(plan(started), 100)
+
+
 def test_displays_by_where_output_goes() -> None:
     assert isinstance(open_display(as_json=True), Silence)
     assert isinstance(open_display(console=Console(file=io.StringIO())), EventLines)
