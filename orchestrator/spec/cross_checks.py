@@ -6,7 +6,7 @@ from orchestrator.spec.finding import Finding, KeyPath, nearest, one_of, quoted
 from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.space_checks import SpaceChecks
 from orchestrator.spec.task_names import did_you_mean, names_of_tasks, tasks_unsure, unknown_names
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 from search_spaces.values import is_within
 from trainables.config.balancing import LossBalancing
 from trainables.config.model import COSTS, HeadConfig

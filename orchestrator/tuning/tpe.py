@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.tuning.outcomes import Completed, Failed, Outcome, Pruned
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import Value
