@@ -22,12 +22,6 @@ Objective = Annotated[str, StringConstraints(pattern=r"^(score|[A-Za-z][A-Za-z0-
 """`score`, `<task>.<metric>`, `<task>.loss` or `model.<cost>`."""
 
 
-def is_minimised(objective: str) -> bool:
-    """Whether less of it is better: losses, calibration errors and costs of the model; all else is maximised."""
-    owner, _, metric = objective.rpartition(".")
-    return owner == "model" or metric in {"loss", "ece"}
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 
 Direction = Literal["max", "min"]
 Values = NDArray[np.float64]

@@ -12,7 +12,7 @@ from orchestrator.spec.task_names import (
     tasks_unsure,
     unknown_names,
 )
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 from search_spaces.values import is_within
 from trainables.config.balancing import LossBalancing
 from trainables.config.model import COSTS

@@ -5,7 +5,8 @@ from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from search_spaces.search import Asha, is_minimised
+from search_spaces.objectives import is_minimised
+from search_spaces.search import Asha
 
 FRACTIONS = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 

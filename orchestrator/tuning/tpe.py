@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.tuning.distinct import draw_new
 from orchestrator.tuning.outcomes import Completed, Failed, Outcome, Pruned
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import Value, identity

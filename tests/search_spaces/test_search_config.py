@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.search import SearchConfig, is_minimised
+from search_spaces.objectives import is_minimised
+from search_spaces.search import SearchConfig
 
 
 def test_directions() -> None:

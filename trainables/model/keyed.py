@@ -8,6 +8,7 @@ make N workers equal to one.
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -157,16 +158,24 @@ def use_keyed_randomness(model: nn.Module, context: StepContext, path: str = "")
             replacement = KeyedDropout(child.p, context, layer)
         elif isinstance(child, _CHANNEL_DROPOUTS) and type(child) in _CHANNEL_DROPOUTS:
             replacement = KeyedChannelDropout(child.p, context, layer)
-        elif (
-            type(child).__module__ == "torchvision.ops.stochastic_depth"
-        ):  # known by name: no torchvision import
-            p, mode = getattr(child, "p"), getattr(child, "mode")  # noqa: B009
-            replacement = KeyedStochasticDepth(float(p), str(mode), context, layer)
+        elif (depth := _stochastic_depth(child)) is not None:
+            replacement = KeyedStochasticDepth(*depth, context, layer)
         if replacement is None:
             use_keyed_randomness(child, context, layer)
         else:
             replacement.train(child.training)
             setattr(model, name, replacement)
+
+
+def _stochastic_depth(module: nn.Module) -> tuple[float, str] | None:
+    """P and mode of torchvision's and timm's layers, which are known by name: neither is imported for it."""
+    kind: Any = module
+    match f"{type(module).__module__}.{type(module).__name__}":
+        case "torchvision.ops.stochastic_depth.StochasticDepth":
+            return float(kind.p), str(kind.mode)
+        case "timm.layers.drop.DropPath" if kind.scale_by_keep:
+            return float(kind.drop_prob), "row"
+    return None
 
 
 def unkeyed_randomness(model: nn.Module, context: StepContext, images: Tensor) -> list[str]:

@@ -60,8 +60,9 @@ def build_timm(
     try:
         timm.models.load_pretrained(net, expected.to_dict(), num_classes=0, in_chans=channels)
     except Exception as error:  # the network's, the hub's and files' errors have nothing in common
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise ModelError(
-            f"The published weights of {config.name} cannot be had: {str(error).splitlines()[0]}.",
+            f"The published weights of {config.name} cannot be had: {reason}.",
             hint="See that this machine reaches huggingface.co, name a safetensors file, or use `weights: null`.",
             key="model.weights",
         ) from error

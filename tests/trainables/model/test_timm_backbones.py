@@ -9,6 +9,8 @@ import torch
 from trainables.config.model import ModelConfig
 from trainables.errors import ModelError
 from trainables.model.backbones import Backbone, build_backbone
+from trainables.model.keyed import KeyedStochasticDepth
+from trainables.model.multitask import build_model
 
 INSTALLED = importlib.util.find_spec("timm") is not None
 needs_timm = pytest.mark.skipif(not INSTALLED, reason="needs the extra `timm`")
@@ -46,6 +48,16 @@ def test_a_network_reads_the_images_there_are(name: str, features: int) -> None:
 
 
 @needs_timm
+def test_stochastic_depth_is_keyed() -> None:
+    config = ModelConfig.model_validate(
+        {"backbone": {"name": "timm:convnext_atto", "arguments": {"drop_path_rate": 0.4}}}
+    )
+    net = build_model(config, channels=1, image_size=(32, 32), outputs={"a": 3}, seed=0)
+    assert any(isinstance(module, KeyedStochasticDepth) for module in net.modules())
+    assert net.unkeyed_randomness((32, 32)) == []
+
+
+@needs_timm
 def test_a_small_stem() -> None:
     convolution = build("timm:resnet18", stem="small").net.get_submodule("conv1")
     assert convolution.stride == (1, 1)
@@ -68,6 +80,22 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ModelError, match="wings") as caught:
         build("timm:resnet18", arguments={"wings": 2})
     assert caught.value.key == "model.backbone.arguments"
+
+
+@needs_timm
+def test_published_weights_and_the_inputs_they_expect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the hub would send, classifier included."""
+    import timm
+
+    donor = timm.create_model("resnet18").state_dict()
+    monkeypatch.setattr("timm.models._builder.has_hf_hub", lambda *_, **__: True)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *_, **__: dict(donor))
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", lambda *_, **__: dict(donor))
+    built = build("timm:resnet18", weights="default")
+    assert built.channels == 3
+    assert built.normalisation is not None
+    assert built.normalisation[0] == (0.485, 0.456, 0.406)
+    assert torch.equal(built.net.get_parameter("conv1.weight"), donor["conv1.weight"])
 
 
 @needs_timm

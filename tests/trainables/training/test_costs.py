@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from search_spaces.search import is_minimised
+from search_spaces.objectives import is_minimised
 from tests.trainables.synthetic import prepared, trial
 from trainables.config.model import COSTS
 from trainables.training import costs
