@@ -27,7 +27,10 @@ def model(**section: Any) -> MultiTaskModel:
 
 @pytest.mark.parametrize(
     "section",
-    [{"sharing": SHARING["film"]}, {"heads": {"shape": {"tap": "conv1"}, "default": {"tap": 1}, "marks": {}}}],
+    [
+        {"sharing": SHARING["film"]},
+        {"heads": {"shape": {"tap": "conv1"}, "default": {"tap": 1}, "marks": {}}},
+    ],
     ids=["a structure", "heads"],
 )
 def test_gradients_of_features_are_refused_where_none_are_shared(section: dict[str, Any]) -> None:
