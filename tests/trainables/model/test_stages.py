@@ -182,6 +182,26 @@ def test_a_network_that_is_no_chain_is_refused_with_a_way_out(what: str, said: s
     assert caught.value.key == "model.sharing"
 
 
+class Masked(Own):
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(images)
+
+
+class Entangled(Own):
+    """Its last layer reads the images again."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + images.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("net", "said"), [(Masked(""), "more than images"), (Entangled(""), "no layer through which everything")]
+)
+def test_a_network_of_another_form_is_refused(net: nn.Module, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        split(net, 8)
+
+
 def test_stages_leave_what_they_read_as_it_is() -> None:
     stages = split(Own("inplace argument"), 8)
     x = torch.randn(2, 1, 8, 8)
