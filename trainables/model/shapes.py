@@ -34,7 +34,8 @@ def shapes_of(
     """What `nodes` give for one example; those that do not give a row for each are left out.
 
     Channels are the dimension that does not grow with the images. Where that cannot be seen, because the
-    network reads one size only, tokens are (N, C), with C the size that is most frequent, and maps (C, H, W).
+    network reads one size only, tokens are (N, C), with C the size that is most frequent, and maps are
+    (C, H, W) with the images' proportions.
     """
     height, width = image_size
     recorder, larger = _Recorder(net, graph), _Recorder(net, graph)
@@ -47,6 +48,7 @@ def shapes_of(
     counts = Counter(size for own in sizes.values() if len(own) == 2 for size in own)
     width_of_tokens = counts.most_common(1)[0][0] if counts else 0
     shapes = {}
+    fewest = height * width
     for node, own in sizes.items():
         seen = larger.sizes.get(node, (1, *own))[1:]
         still = [dim for dim, (size, grown) in enumerate(zip(own, seen, strict=True)) if size == grown]
@@ -55,7 +57,14 @@ def shapes_of(
             channel_dim = still[0]
         elif len(wide) == 1:
             channel_dim = wide[0]
+        elif len(own) == 2 and width_of_tokens in own:
+            channel_dim = own.index(width_of_tokens)
+        elif len(own) == 3 and node not in larger.sizes:
+            _, rows, columns = own
+            if abs(rows * width - columns * height) > max(height, width) or rows * columns > fewest:
+                continue  # windows of a map, not a map
+            channel_dim, fewest = 0, rows * columns
         else:
-            channel_dim = own.index(width_of_tokens) if len(own) == 2 and width_of_tokens in own else 0
+            channel_dim = 0
         shapes[node] = FeatureShape(own, channel_dim)
     return shapes

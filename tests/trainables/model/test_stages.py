@@ -115,6 +115,8 @@ def test_channels_are_found_wherever_they_are() -> None:
     vit = split(*network("vit_b_32"))
     assert [shape.channels for shape in vit.shapes] == [768] * len(vit)
     assert len(vit) > 4  # cut between its layers
+    maxvit = split(*network("maxvit_t"))  # of one size; windows of its maps are no maps
+    assert [shape.sizes[0] for shape in maxvit.shapes] == [64, 64, 128, 256, 512, 512]
 
 
 def test_what_is_replaced_when_a_model_is_built_is_replaced_in_stages() -> None:
