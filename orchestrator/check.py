@@ -29,8 +29,8 @@ __all__ = [
     "print_report",
 ]
 
-MOST_BACKBONES = 12
-"""Searched backbones that are tried; a large one takes a second."""
+MOST_MODELS = 12
+"""Models of a search that are tried; one with a large backbone takes a second."""
 
 
 def check_experiment(
@@ -141,20 +141,21 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
 def _searched_models(
     spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
 ) -> list[Problem]:
-    """Problems of the backbones that the search may choose."""
+    """Problems of the backbones, structures and taps that the search may choose."""
     space = spec.search.space
     if not isinstance(space, Mapping) or any(key.startswith("data.image_size") for key in space):
         return []
-    tried = {spec.model.backbone.model_dump_json()}
+    tried = {spec.model.model_dump_json()}
     problems: list[Problem] = []
     for key, domain in space.items():
-        if not (isinstance(domain, Choice) and key.startswith("model.backbone")):
+        builds = key.startswith(("model.backbone", "model.sharing")) or key.endswith(".tap")
+        if not (isinstance(domain, Choice) and builds):
             continue
         for index, value in enumerate(domain.values):
             model = spec.trial_config_with({**activation(domain, space), key: value}).model
-            backbone = model.backbone.model_dump_json()
-            if backbone not in tried and len(tried) < MOST_BACKBONES:
-                tried.add(backbone)
+            described = model.model_dump_json()
+            if described not in tried and len(tried) < MOST_MODELS:
+                tried.add(described)
                 _, found = _build_model(spec, model, shape, classes)
                 at = f"search.space.{key}.choice.{index}"
                 problems += [dataclasses.replace(problem, key=at) for problem in found]

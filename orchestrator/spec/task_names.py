@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from orchestrator.spec.finding import Finding, KeyPath, nearest
 from orchestrator.spec.sections import ExperimentSpec
 from trainables.config.balancing import StaticBalancing
+from trainables.config.sharing import BranchingSharing
 from trainables.config.trial import TrialConfig
 
 
@@ -16,9 +17,11 @@ def tasks_unsure(spec: ExperimentSpec, damaged: Collection[KeyPath]) -> bool:
 
 
 def names_of_tasks(trial: TrialConfig) -> Iterator[Finding]:
-    """Heads and weights of tasks that do not exist."""
+    """Heads, branches and weights of tasks that do not exist."""
     heads = [*trial.tasks, "default"]
     yield from unknown_names(trial.model.heads, heads, ("model", "heads"), "task")
+    at = trial.model.sharing.at if isinstance(trial.model.sharing, BranchingSharing) else None
+    yield from unknown_names(at if isinstance(at, dict) else (), heads, ("model", "sharing", "at"), "task")
     weights = trial.balancing.weights if isinstance(trial.balancing, StaticBalancing) else {}
     yield from unknown_names(weights, list(trial.tasks), ("balancing", "weights"), "task")
     if weights and trial.tasks and not any(weights.get(task, 1) for task in trial.tasks):

@@ -254,6 +254,12 @@ FILE_CASES = (
         ("model.sharing.kind", "Did you mean mmoe?"),
     ),
     Case(
+        "a branch of no task",
+        "  heads:",
+        "  sharing: {kind: branching, at: {default: 1, colour: 2}}\n  heads:",
+        ("model.sharing.at.colour", "Did you mean color?"),
+    ),
+    Case(
         "gradients of features that are not shared",
         "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
         "balancing: {method: mgda, gradients: features}",

@@ -168,6 +168,22 @@ def test_what_is_probably_not_meant(table: Path, overrides: list[str], says: str
     assert [says in message for message in warnings] == ([True] if says else []) if says else warnings == []
 
 
+def test_stages_that_a_search_names_are_looked_for(table: Path) -> None:
+    overrides = [
+        "model.sharing={kind: mmoe}",
+        "search.space={model.sharing.at: {choice: [2, conv9]}}",
+    ]
+    (problem,) = (p for p in check_experiment(table, overrides).problems if p.severity == "error")
+    assert "no stage 'conv9'" in problem.message
+    assert "1 conv1, 2 conv2, 3 shared" in problem.hint
+    (problem,) = (
+        p
+        for p in check_experiment(table, ["model.heads={default: {tap: 7}}"]).problems
+        if p.severity == "error"
+    )
+    assert problem.key == "model.heads.default.tap"
+
+
 def test_json_is_one_line_and_whole(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(check_experiment(table), as_json=True)
     (line,) = capsys.readouterr().out.splitlines()

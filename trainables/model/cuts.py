@@ -65,20 +65,20 @@ def _has_state(net: nn.Module, node: fx.Node) -> bool:
 
 
 def choose(cuts: list[Cut], shapes: dict[fx.Node, FeatureShape], learned: dict[fx.Node, int]) -> list[Cut]:
-    """One cut for each resolution: the last one of those that close the outermost module.
+    """One cut for each resolution (number of places): the last one of those that close the outermost module.
 
     Args:
         cuts: all, in order.
         shapes: what their nodes give.
         learned: how many modules with parameters come before each node, itself included.
     """
-    runs = [list(run) for _, run in groupby(cuts, lambda cut: shapes[cut.node].places)]
+    runs = [list(run) for _, run in groupby(cuts, lambda cut: shapes[cut.node].count)]
     chosen = _with_something_learned([_outermost(run) for run in runs], learned)
     if cuts and len(chosen) < FEWEST:
         longest = max(runs, key=len)
         deepest = max(cut.depth for cut in longest)
         closing = [cut for cut in longest if cut.depth < deepest] or longest
-        spread = {closing[round(len(closing) * part / SPLIT)] for part in range(1, SPLIT)}
+        spread = {closing[len(closing) * part // SPLIT] for part in range(1, SPLIT)}
         chosen = _with_something_learned([cut for cut in cuts if cut in spread or cut in chosen], learned)
     return chosen
 

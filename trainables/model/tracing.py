@@ -1,24 +1,23 @@
 """Any backbone as stages: its graph is traced (torch.fx) and cut where everything flows through one tensor."""
 
 import re
-from collections import Counter
 from itertools import pairwise
+from operator import attrgetter
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainables.errors import ModelError
 from trainables.model.cuts import Cut, choose, find_cuts, path_of
+from trainables.model.shapes import shapes_of
 from trainables.model.stages import FeatureShape, Stages
 
 HINT = "Use `model.sharing: {kind: hard}` and heads without `tap` and `kind: attention`, or another backbone."
 
 CONSTANT = "_tensor_constant"
 """What the tracer calls tensors that a forward pass computes without its input."""
-LARGER = 64
-"""Pixels by which images are enlarged to see which dimensions of a stage are places."""
 
 
 class _Tracer(fx.Tracer):
@@ -43,9 +42,14 @@ def split_backbone(net: nn.Module, *, name: str, channels: int, image_size: tupl
     try:
         graph = _trace(net, name)
         cuts = find_cuts(net, graph)
-        shapes = _shapes(net.eval(), graph, cuts, channels, image_size)
-        chosen = choose([cut for cut in cuts if cut.node in shapes], shapes, _learned_before(net, graph))
-        if not chosen:
+        try:
+            shapes = shapes_of(net.eval(), graph, [cut.node for cut in cuts], channels, image_size)
+        except Exception as error:  # whatever the user's code has made of its graph
+            raise cannot_split(name, f"its graph does not run ({type(error).__name__})") from error
+        cuts = [cut for cut in cuts if cut.node in shapes]
+        output = _output(graph)
+        chosen = [cut for cut in choose(cuts, shapes, _learned_before(net, graph)) if cut.node is not output]
+        if not chosen or output not in shapes:
             raise cannot_split(name, "there is no layer through which everything flows")
         stages = _stages(net, graph, chosen, shapes, FeatureShape((channels, *image_size), 0))
         images = torch.rand(2, channels, *image_size, generator=torch.Generator().manual_seed(0))
@@ -63,7 +67,7 @@ def cannot_split(name: str, why: str) -> ModelError:
 
 
 def _trace(net: nn.Module, name: str) -> fx.Graph:
-    """The graph of `net`, in which nothing works in place."""
+    """The graph of `net` in training, in which nothing works in place."""
     texts = []
     constants = []
     try:
@@ -80,12 +84,14 @@ def _trace(net: nn.Module, name: str) -> fx.Graph:
         raise cannot_split(name, f"it cannot be traced ({type(error).__name__}: {said})") from error
     if texts[0] != texts[1]:
         raise cannot_split(name, "it does something else in training, beyond its dropout and normalisation")
+    if sum(node.op == "placeholder" for node in graph.nodes) != 1:
+        raise cannot_split(name, "its forward pass takes more than images")
     if not all(map(torch.equal, *constants)):
         raise cannot_split(name, "its forward pass draws random numbers")
     for node in graph.nodes:
         if node.kwargs.get("inplace"):
             node.kwargs = {**node.kwargs, "inplace": False}
-        if node.op == "call_method" and str(node.target).endswith("_"):
+        if node.op == "call_method" and re.search("[^_]_$", str(node.target)):
             raise cannot_split(name, f"it changes a tensor in place ({node.target})")
     for module in net.modules():
         if getattr(module, "inplace", False) is True:
@@ -106,66 +112,26 @@ def _without_dropout_of_nothing(node: fx.Node) -> None:
         node.kwargs = {**node.kwargs, "training": False}
 
 
-class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps the sizes of what its nodes give."""
-
-    def __init__(self, net: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(net, garbage_collect_values=True, graph=graph)
-        self.sizes: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        result: object = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.sizes[n] = tuple(result.shape)
-        return result
-
-
-def _shapes(
-    net: nn.Module, graph: fx.Graph, cuts: list[Cut], channels: int, image_size: tuple[int, int]
-) -> dict[fx.Node, FeatureShape]:
-    """What the cuts give for one example. Channels are the dimension that does not grow with the images."""
-    height, width = image_size
-    recorder, larger = _Recorder(net, graph), _Recorder(net, graph)
-    with torch.no_grad():
-        recorder.run(torch.zeros(2, channels, height, width))
-        try:
-            larger.extra_traceback = False
-            larger.run(torch.zeros(1, channels, height + LARGER, width + LARGER))
-        except Exception:  # noqa: S110 made for one size: what was seen before is enough
-            pass
-    sizes = {cut.node: recorder.sizes.get(cut.node, ()) for cut in cuts}
-    # One row for each example, or it is nothing that a stage could give.
-    sizes = {node: own[1:] for node, own in sizes.items() if len(own) > 1 and own[0] == 2}
-    counts = Counter(size for own in sizes.values() if len(own) == 2 for size in own)
-    width_of_tokens = counts.most_common(1)[0][0] if counts else 0
-    shapes = {}
-    for node, own in sizes.items():
-        seen = larger.sizes.get(node, (1, *own))[1:]
-        still = [dim for dim, (a, b) in enumerate(zip(own, seen, strict=True)) if a == b]
-        wide = [dim for dim, size in enumerate(own) if size > 1]
-        if len(still) == 1:
-            channel_dim = still[0]
-        elif len(wide) == 1:
-            channel_dim = wide[0]
-        else:  # tokens (N, C), maps (C, H, W)
-            channel_dim = own.index(width_of_tokens) if len(own) == 2 and width_of_tokens in own else 0
-        shapes[node] = FeatureShape(own, channel_dim)
-    return shapes
-
-
 def _learned_before(net: nn.Module, graph: fx.Graph) -> dict[fx.Node, int]:
     """How many calls of something with parameters come up to each node."""
     count = 0
     counts = {}
     for node in graph.nodes:
-        count += _is_learned(net, node) or node.op == "get_attr"
+        count += _is_learned(net, node)
         counts[node] = count
     return counts
 
 
 def _is_learned(net: nn.Module, node: fx.Node) -> bool:
+    if node.op == "get_attr":
+        return isinstance(attrgetter(str(node.target))(net), nn.Parameter)
     called = node.op == "call_module"
     return called and any(True for _ in net.get_submodule(str(node.target)).parameters())
+
+
+def _output(graph: fx.Graph) -> object:
+    """The node whose value a graph gives."""
+    return next(node.args[0] for node in graph.nodes if node.op == "output")
 
 
 def _stages(
@@ -176,15 +142,12 @@ def _stages(
     images: FeatureShape,
 ) -> Stages:
     nodes = list(graph.nodes)
-    (placeholder,) = (node for node in nodes if node.op == "placeholder")
-    (output,) = (node for node in nodes if node.op == "output")
-    last = output.args[0]
-    assert isinstance(last, fx.Node)  # noqa: S101 a dry run has shown that the network gives one tensor
-    ends = [cut.node for cut in cuts if cut.node is not last] + [last]
-    bounds = [nodes.index(placeholder), *map(nodes.index, ends)]
-    parts = [_part(net, nodes[before], nodes[before + 1 : end + 1]) for before, end in pairwise(bounds)]
-    inner = [nodes[before + 1 : end + 1] for before, end in pairwise(bounds)]
-    return Stages(tuple(parts), _names(net, inner), tuple(shapes[end] for end in ends), images)
+    start = next(index for index, node in enumerate(nodes) if node.op == "placeholder")
+    ends = [*(cut.node for cut in cuts), _output(graph)]
+    bounds = list(pairwise([start, *map(nodes.index, ends)]))
+    parts = tuple(_part(net, nodes[before], nodes[before + 1 : end + 1]) for before, end in bounds)
+    names = _names(net, [nodes[before + 1 : end + 1] for before, end in bounds])
+    return Stages(parts, names, tuple(shapes[nodes[end]] for _, end in bounds), images)
 
 
 def _part(net: nn.Module, source: fx.Node, nodes: list[fx.Node]) -> fx.GraphModule:

@@ -115,6 +115,8 @@ def test_channels_are_found_wherever_they_are() -> None:
     vit = split(*network("vit_b_32"))
     assert [shape.channels for shape in vit.shapes] == [768] * len(vit)
     assert len(vit) > 4  # cut between its layers
+    maxvit = split(*network("maxvit_t"))  # of one size; windows of its maps are no maps
+    assert [shape.sizes[0] for shape in maxvit.shapes] == [64, 64, 128, 256, 512, 512]
 
 
 def test_what_is_replaced_when_a_model_is_built_is_replaced_in_stages() -> None:
@@ -180,6 +182,26 @@ def test_a_network_that_is_no_chain_is_refused_with_a_way_out(what: str, said: s
     ) as caught:
         split(Own(what), 8)
     assert caught.value.key == "model.sharing"
+
+
+class Masked(Own):
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(images)
+
+
+class Entangled(Own):
+    """Its last layer reads the images again."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + images.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("net", "said"), [(Masked(""), "more than images"), (Entangled(""), "no layer through which everything")]
+)
+def test_a_network_of_another_form_is_refused(net: nn.Module, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        split(net, 8)
 
 
 def test_stages_leave_what_they_read_as_it_is() -> None:
