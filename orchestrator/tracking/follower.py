@@ -15,6 +15,7 @@ from orchestrator.journal import FILE_NAME, follow_journal
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
+from orchestrator.tracking.summary import tell_summary
 
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.1
@@ -161,3 +162,4 @@ class Follower:
             if refusal is not None:
                 log.error("MLflow refused run %s: %s", self._untold[0].name, refusal)
             del self._untold[0]
+        tell_summary(self._store, self._runs, self._state)

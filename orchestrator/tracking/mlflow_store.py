@@ -5,8 +5,11 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Waiting and trying again is the writer's own business; MLflow's would block for minutes, deaf to signals.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -17,16 +20,21 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from mlflow.version import VERSION
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.runs import SEARCH, RunUpdate
 from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
-from orchestrator.tracking.uri import artifact_root, database_path, sqlite_uri
+from orchestrator.tracking.uri import artifact_root, database_path, is_remote, sqlite_uri
+from orchestrator.tracking.views import outdated
 
 _PAGE = 1000
+_REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, PERMISSION_DENIED)}
 
 
 class MlflowStore:
@@ -81,6 +89,32 @@ class MlflowStore:
             self._known = False
             raise
         return None
+
+    def version(self) -> str | None:
+        """MLflow's version: of the server where there is one; None if it does not say."""
+        if not is_remote(self._uri):
+            return VERSION
+        if urlsplit(self._uri).scheme not in ("http", "https"):
+            return None
+        answer: Any = http_request(get_default_host_creds(self._uri), "/version", "GET")  # type: ignore[no-untyped-call]
+        return str(answer.text) if answer.status_code == HTTPStatus.OK else None
+
+    def save_views(self, tags: Mapping[str, str]) -> str | None:
+        """Set tags of the experiment that hold views, and remove old ones of ours; why MLflow refused, if it did."""
+        try:
+            for key, text in tags.items():
+                self._client.set_experiment_tag(self._experiment_id, key, text)
+            for key in outdated(self._client.get_experiment(self._experiment_id).tags):
+                self._client.delete_experiment_tag(self._experiment_id, key)
+        except MlflowException as error:
+            if error.error_code in _REFUSALS:
+                return str(error.message)
+            raise
+        return None
+
+    def annotate(self, note: str) -> None:
+        """Set the note of the search's own run."""
+        self._client.set_tag(self._state.runs[SEARCH], "mlflow.note.content", note)
 
     def _tell(self, update: RunUpdate) -> None:
         if not self._known:
