@@ -42,7 +42,7 @@ class InProcessSlot:
 
     def save_best(self, directory: Path) -> None:
         """Write the model of the selected epoch so far."""
-        save_state(self._running.best_state(), directory)
+        self._running.save_best(directory)
 
     def close(self) -> None:
         """Forget the trainer and the data."""

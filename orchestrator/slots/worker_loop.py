@@ -75,8 +75,10 @@ class _Rank:
         if isinstance(command, RunEpoch):
             return self._trainer.run_epoch()
         if self._rank == 0:
-            state = self._trainer.state_dict() if isinstance(command, Save) else self._trainer.best_state()
-            save_state(state, command.directory)
+            if isinstance(command, Save):
+                save_state(self._trainer.state_dict(), command.directory)
+            else:
+                self._trainer.save_best(command.directory)
         return None
 
     def _start(self, command: Start) -> None:

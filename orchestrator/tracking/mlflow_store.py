@@ -18,7 +18,18 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -116,6 +127,36 @@ class MlflowStore:
         """Set the note of the search's own run."""
         self._client.set_tag(self._state.runs[SEARCH], "mlflow.note.content", note)
 
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Log artifacts by path, `images/…` among them as MLflow's image grid expects them."""
+        repository = self._repository(run_id)
+        with tempfile.TemporaryDirectory() as temporary:
+            for path, content in files.items():
+                file = Path(temporary) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            repository.log_artifacts(temporary)
+        self._client.set_tag(run_id, "mlflow.loggedImages", "true")
+
+    def log_model(self, run_id: str, name: str, folder: Path, metrics: Mapping[str, float]) -> str:
+        """Log a saved MLflow model as the output of a run, with the metrics that it achieved; its id."""
+        model = self._client.create_logged_model(
+            self._experiment_id, name, source_run_id=run_id, model_type="equipoise"
+        )
+        model_id = str(model.model_id)
+        self._client.log_model_artifacts(model_id, str(folder))
+        self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+        run = self._client.get_run(run_id)
+        self._client.log_batch(
+            run_id,
+            [
+                Metric(f"best/{key}", value, run.info.end_time, 0, model_id=model_id, run_id=run_id)
+                for key, value in metrics.items()
+            ],
+        )
+        return model_id
+
     def _tell(self, update: RunUpdate) -> None:
         if not self._known:
             self._find_runs()
@@ -142,14 +183,17 @@ class MlflowStore:
 
     def _write_file(self, run_id: str, path: str, text: str) -> None:
         """Log a text artifact. To know where a run's artifacts are saves loading the whole run."""
-        if run_id not in self._artifacts:
-            self._artifacts[run_id] = self._client.get_run(run_id).info.artifact_uri
-        repository: Any = get_artifact_repository(self._artifacts[run_id], tracking_uri=self._uri)
+        repository = self._repository(run_id)
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / name
             file.write_text(text)
             repository.log_artifact(str(file), folder or None)
+
+    def _repository(self, run_id: str) -> Any:
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = self._client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(self._artifacts[run_id], tracking_uri=self._uri)
 
     def _create(self, update: RunUpdate) -> str:
         tags = {**update.identity, **update.tags}

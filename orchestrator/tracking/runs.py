@@ -68,6 +68,8 @@ class SearchRuns:
         self._open: set[str] = set()
         self.params: dict[str, dict[str, str]] = {}
         """MLflow's params by trial."""
+        self.ended: list[str] = []
+        """Trials that have ended, in that order."""
 
     @property
     def started(self) -> bool:
@@ -99,6 +101,11 @@ class SearchRuns:
     def searched(self) -> list[str]:
         """Dotted keys that may vary within the search."""
         return list(self._log.started.get("searched") or ())
+
+    @property
+    def began(self) -> int:
+        """When the search was started: milliseconds since 1970."""
+        return round(self._log.began * 1000)
 
     @property
     def single(self) -> bool:
@@ -213,6 +220,8 @@ class SearchRuns:
 
     def _end_trial(self, trial: str, status: str, reason: str, time: int) -> None:
         self._open.discard(trial)
+        if trial not in self.ended:
+            self.ended.append(trial)
         record, update = self._log.trial(trial), self._update(trial)
         best = scheme.metrics_of_best(record.metrics, record.best_epoch)
         update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]

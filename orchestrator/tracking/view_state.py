@@ -5,7 +5,7 @@ the keys that a shared state may have), and a test opens it in a browser. Charts
 every metric go into sections that are closed here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -45,24 +45,21 @@ def trade_offs(shown: Shown) -> State:
         for n, (x, y) in enumerate(pairs)
     ]
     if not pairs:
-        cards += [
-            _card("BAR", f"bar-{n}", metricKey=key, selectedMetricKeys=[key]) for n, key in enumerate(best)
-        ]
+        cards = [_card("BAR", "best", metricKey=best[0], selectedMetricKeys=best)]
+    sections = [Section("Trade-offs", cards, columns=min(len(cards), 3), height=440)]
     if shown.axes:
         axes = list(shown.axes)[:MOST_AXES]
-        cards.append(
-            _card(
-                "PARALLEL", "axes", selectedParams=axes, selectedMetrics=best[:MOST_AXES], showAllRuns=False
-            )
-        )
-    return _state(shown, "Trade-offs", cards, columns=2 if len(cards) < 3 else 3, height=440)
+        card = _card("PARALLEL", "axes", selectedParams=axes, selectedMetrics=best, showAllRuns=False)
+        sections.append(Section("Settings and results", [card], columns=1, height=400))
+    return _state(shown, sections)
 
 
 def curves(shown: Shown) -> State:
     """Of every task: its metric and its loss, in training and validation, epoch by epoch."""
-    keys: list[tuple[str, ...]] = [("overall/score",)]
+    keys: list[tuple[str, ...]] = []
     for task, metric in shown.tasks.items():
         keys += [(f"{task}/val_{metric}",), (f"{task}/val_loss", f"{task}/train_loss")]
+    keys.append(("overall/score",))
     cards = [
         _card(
             "LINE",
@@ -81,29 +78,29 @@ def curves(shown: Shown) -> State:
         )
         for n, own in enumerate(keys[:MOST_CURVES])
     ]
-    return _state(shown, "Learning curves", cards, hidden_after="FIRST_20_RUNS")
+    return _state(shown, [Section("Learning curves", cards, columns=2, height=360)], hidden="FIRST_20_RUNS")
 
 
 def mistakes(shown: Shown) -> State:
-    """Images that the trials are most wrong about, and per task what is taken for what; the Pareto set first."""
+    """Images that trials are most wrong about, and per task what is taken for what; the Pareto set first."""
     cards = [
         _card("IMAGE", f"image-{n}", imageKeys=[key], step=0, showRunParams=False)
         for n, key in enumerate(shown.images[:MOST_IMAGES])
     ]
-    return _state(shown, "Mistakes", cards, columns=1, height=560, hidden_after="FIRST_10_RUNS")
+    return _state(shown, [Section("Mistakes", cards, columns=1, height=560)], hidden="FIRST_10_RUNS")
 
 
-def _state(
-    shown: Shown,
-    title: str,
-    cards: Iterable[State],
-    *,
-    columns: int = 2,
-    height: int = 360,
-    hidden_after: str = "SHOW_ALL",
-) -> State:
-    section = f"equipoise-{title}"
-    closed = ["best", *shown.tasks, "conflict", "overall", "mistakes"]
+@dataclass(frozen=True)
+class Section:
+    """Charts under an open heading; `height` in pixels."""
+
+    title: str
+    cards: Sequence[State]
+    columns: int
+    height: int
+
+
+def _state(shown: Shown, sections: Sequence[Section], *, hidden: str = "SHOW_ALL") -> State:
     return {
         # The tag sorts: the search's own run, the Pareto set, then all others. With a sort runs are not nested.
         "searchFilter": f"tags.`equipoise.uid` = '{shown.uid}'",
@@ -113,16 +110,24 @@ def _state(
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "runsHiddenMode": hidden_after,
+        "runsHiddenMode": hidden,
         "selectedColumns": [
             *(f"metrics.`best/{name}`" for name in shown.objectives),
             *(f"params.`{key}`" for key in shown.searched),
             "attributes.`Models`",
         ],
-        "compareRunCharts": [{**card, "metricSectionId": section} for card in cards],
+        "compareRunCharts": [
+            {**card, "metricSectionId": section.title} for section in sections for card in section.cards
+        ],
         "compareRunSections": [
-            _section(section, title, display=True, columns=columns, cardHeight=height),
-            *(_section(f"equipoise-closed-{name}", name, display=False) for name in closed),
+            *(
+                _section(own.title, display=True, columns=own.columns, cardHeight=own.height)
+                for own in sections
+            ),
+            *(
+                _section(name, display=False)
+                for name in ("best", *shown.tasks, "conflict", "overall", "mistakes")
+            ),
         ],
         "isAccordionReordered": True,
         "viewMaximized": False,
@@ -134,9 +139,9 @@ def _state(
     }
 
 
-def _section(uuid: str, name: str, *, display: bool, **layout: int) -> State:
+def _section(name: str, *, display: bool, **layout: int) -> State:
     return {
-        "uuid": uuid,
+        "uuid": name,
         "name": name,
         "display": display,
         "isReordered": True,
