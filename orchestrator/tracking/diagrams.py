@@ -15,7 +15,7 @@ MOST_CLASSES = 30
 MOST_NUMBERED = 12
 """With up to so many classes the cells say how many examples they hold."""
 BINS = 15
-COLUMNS, ROWS = 4, 3
+COLUMNS, ROWS = 3, 3
 MOST_LINES = 5
 """Tasks that are spelt out under an image: wrong ones first."""
 
@@ -151,8 +151,8 @@ def worst_mistakes(
         worst = np.where(wrong, np.maximum(worst, np.nan_to_num(own.surprise, nan=-np.inf)), worst)
     order = [i for i in np.argsort(-worst, kind="stable")[: COLUMNS * ROWS] if worst[i] > -np.inf]
     lines = min(len(predictions), MOST_LINES)
-    tile, side = 250, 190
-    height = side + 24 + 19 * lines
+    tile, side, line = 220, 190, 21
+    height = side + 24 + line * lines
     canvas = Canvas(COLUMNS * tile + 20, max(1, -(-len(order) // COLUMNS)) * height + 20)
     if not order:
         canvas.text(20, 20, "No mistakes on the validation images.", size=18)
@@ -163,7 +163,7 @@ def worst_mistakes(
         told = [_said(task, own, labels[task], classes[task], i) for task, own in predictions.items()]
         told.sort(key=lambda line: line[1] != RED)
         for n, (text, color) in enumerate(told[:lines]):
-            canvas.text(x + 6, y + side + 10 + 19 * n, text, color=color, width=tile - 14)
+            canvas.text(x + 6, y + side + 10 + line * n, text, size=15, color=color, width=tile - 14)
     return canvas
 
 

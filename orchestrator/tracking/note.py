@@ -7,6 +7,8 @@ from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.tracking import scheme
 
 MOST_ROWS = 50
+MODE = "workflowType=machine_learning"
+"""MLflow's training mode; by default its pages are about agents."""
 
 
 def first_note(record: SearchRecord) -> str:
@@ -26,7 +28,9 @@ def last_note(record: SearchRecord, view: str | None) -> str:
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     parts = [f"**{record.search_id}**: {len(record.trials)} trials ({told})."]
     if view is not None and record.experiment_id is not None:
-        link = f"#/experiments/{record.experiment_id}/runs?viewStateShareKey={view}&compareRunsMode=CHART"
+        link = (
+            f"#/experiments/{record.experiment_id}/runs?viewStateShareKey={view}&compareRunsMode=CHART&{MODE}"
+        )
         parts.append(f"[Compare the trials: trade-offs]({link})")
     if record.candidates:
         parts += [_choices(record), _front(record)]
@@ -71,7 +75,7 @@ def _table(record: SearchRecord, title: str, rows: Sequence[tuple[str, TrialReco
 def _trial(record: SearchRecord, trial: TrialRecord) -> str:
     if trial.run_id is None or record.experiment_id is None:
         return trial.trial
-    return f"[{trial.trial}](#/experiments/{record.experiment_id}/runs/{trial.run_id})"
+    return f"[{trial.trial}](#/experiments/{record.experiment_id}/runs/{trial.run_id}?{MODE})"
 
 
 def _value(metrics: Mapping[str, float], name: str) -> str:

@@ -174,7 +174,7 @@ class SearchRuns:
         if resumed:
             update.status = "RUNNING"
             return
-        update.tags |= self._origin(event) | {f"{scheme.TAG}place": scheme.FIRST_PLACE}
+        update.tags |= self._origin(event) | scheme.search_tags()
         update.tags["mlflow.note.content"] = first_note(self._log.record())
         update.files["config/experiment.yaml"] = event.get("spec_text") or _yaml(event.get("spec") or {})
         update.datasets = self._datasets(event)

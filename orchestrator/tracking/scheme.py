@@ -13,9 +13,7 @@ from orchestrator.report.records import flat
 
 TAG = "equipoise."
 """Before all tags of our own."""
-PARETO_COLOR, OTHER_COLOR = "#ff7f0e", "#a9b0b8"
-FIRST_PLACE = "0 search"
-"""Tag by which views sort: the search's own run stands before its trials."""
+PARETO_COLOR, OTHER_COLOR, SEARCH_COLOR = "#ff7f0e", "#a9b0b8", "#26323f"
 MAX_PARAMS = 40
 MAX_TASKS_APART = 6
 """With more tasks their heads are not listed one by one."""
@@ -89,6 +87,11 @@ def params_of_trial(
             effective[f"model.heads.{task}.hidden"] = head["hidden"]
     keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *found, *effective])
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
+
+
+def search_tags() -> dict[str, str]:
+    """Tags that put the search's own run before its trials where views sort by place."""
+    return {f"{TAG}place": "0 search", "mlflow.runColor": SEARCH_COLOR}
 
 
 def place_tags(*, pareto: bool) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Shown:
     """Params that may differ: columns of the table."""
     images: Sequence[str]
     """Keys of logged images."""
+    over: bool
+    """Whether the Pareto set is known."""
 
 
 def trade_offs(shown: Shown) -> State:
@@ -46,7 +48,7 @@ def trade_offs(shown: Shown) -> State:
     ]
     if not pairs:
         cards = [_card("BAR", "best", metricKey=best[0], selectedMetricKeys=best)]
-    sections = [Section("Trade-offs", cards, columns=min(len(cards), 3), height=440)]
+    sections = [Section("Trade-offs", cards, columns=min(len(cards), 3), height=400)]
     if shown.axes:
         axes = list(shown.axes)[:MOST_AXES]
         card = _card("PARALLEL", "axes", selectedParams=axes, selectedMetrics=best, showAllRuns=False)
@@ -82,12 +84,13 @@ def curves(shown: Shown) -> State:
 
 
 def mistakes(shown: Shown) -> State:
-    """Images that trials are most wrong about, and per task what is taken for what; the Pareto set first."""
+    """Images that trials are most wrong about, and per task what is taken for what; of the Pareto set, once known."""
     cards = [
         _card("IMAGE", f"image-{n}", imageKeys=[key], step=0, showRunParams=False)
         for n, key in enumerate(shown.images[:MOST_IMAGES])
     ]
-    return _state(shown, [Section("Mistakes", cards, columns=1, height=560)], hidden="FIRST_10_RUNS")
+    section = Section("Mistakes", cards, columns=1, height=640)
+    return _state(shown, [section], hidden="FIRST_20_RUNS", only="!= '2 other'" if shown.over else None)
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,15 @@ class Section:
     height: int
 
 
-def _state(shown: Shown, sections: Sequence[Section], *, hidden: str = "SHOW_ALL") -> State:
+def _state(
+    shown: Shown, sections: Sequence[Section], *, hidden: str = "SHOW_ALL", only: str | None = None
+) -> State:
+    """`hidden`: MLflow's name of which runs charts show at first; `only`: condition on a run's place."""
+    place = "tags.`equipoise.place`"
     return {
         # The tag sorts: the search's own run, the Pareto set, then all others. With a sort runs are not nested.
-        "searchFilter": f"tags.`equipoise.uid` = '{shown.uid}'",
-        "orderByKey": "tags.`equipoise.place`",
+        "searchFilter": f"tags.`equipoise.uid` = '{shown.uid}'" + (f" AND {place} {only}" if only else ""),
+        "orderByKey": place,
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",

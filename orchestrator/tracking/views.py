@@ -95,6 +95,7 @@ def shown_of(
         objectives=record.objectives,
         axes=[key for key in searched if _is_axis([own.get(key, "none") for own in compared])],
         searched=[key for key in searched if any(key in own for own in params.values())],
+        over=bool(record.front) and record.status != "running",
         images=["mistakes/worst", *(f"mistakes/{task}" for task in tasks)],
     )
 
