@@ -25,7 +25,7 @@ BATCH_SECONDS = 2.0
 LARGEST_SHARE = 0.05
 """Of the time, that telling may take: where it is slow, batches are larger."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
-MOST_FAILURES = 6
+MOST_FAILURES = 3
 """How often in a row a picture or model is tried again; a later writer tries once more."""
 GIVE_UP_SECONDS = 600.0
 """How long a follower whose search is gone keeps trying to reach MLflow."""

@@ -4,7 +4,6 @@ Nothing here imports torch: the model is a file that is passed on.
 """
 
 import json
-import shutil
 import tempfile
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -42,18 +41,17 @@ def log_model(store: MlflowStore, best: Path, trial: TrialRecord, run_id: str) -
     with tempfile.TemporaryDirectory(prefix="equipoise-model-") as temporary:
         data, model = Path(temporary) / "best", Path(temporary) / "model"
         data.mkdir()
-        warnings.filterwarnings(
-            "ignore", message="An input example was not provided"
-        )  # it would be run, with torch
         shutil.copy(best / STATE, data / STATE)
-        pyfunc.save_model(
-            model,
-            loader_module=LOADER,
-            data_path=str(data),
-            signature=signature(meta),
-            pip_requirements=[_requirement(package) for package in REQUIRED],
-            metadata={"trial": trial.trial, "epoch": meta["epoch"], "data_digest": meta["data_digest"]},
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow wants an input example, which it would run, with torch
+            pyfunc.save_model(
+                model,
+                loader_module=LOADER,
+                data_path=str(data),
+                signature=signature(meta),
+                pip_requirements=[_requirement(package) for package in REQUIRED],
+                metadata={"trial": trial.trial, "epoch": meta["epoch"], "data_digest": meta["data_digest"]},
+            )
         return store.log_model(run_id, f"model-{trial.trial}", model, trial.metrics)
 
 

@@ -23,9 +23,10 @@ from orchestrator.tracking.state import TrackingState, read_state, write_state
 from tests.orchestrator.journals import search_events, write_journal
 from tests.orchestrator.tracking.trained import TrainedSearch
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy:DeprecationWarning"
-)  # MLflow's
+pytestmark = [  # MLflow's
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
 
 
 @pytest.fixture
@@ -50,7 +51,8 @@ def test_trials_have_pictures_and_the_pareto_set_has_models(search: Path, store:
     assert "t007" not in state.pictured, "it has finished no epoch"
     assert len(state.pictured) == 11
     assert artifacts(store, state, "t000", "evaluation") == [
-        f"evaluation/{name}" for name in ("left.png", "predictions.parquet", "right.png", "worst_mistakes.png")
+        f"evaluation/{name}"
+        for name in ("left.png", "predictions.parquet", "right.png", "worst_mistakes.png")
     ]
     assert len(artifacts(store, state, "t000", "images")) == 6
     client = MlflowClient(tracking_uri=store)
@@ -61,12 +63,12 @@ def test_trials_have_pictures_and_the_pareto_set_has_models(search: Path, store:
         logged = client.get_logged_model(model)
         assert logged.status == "READY"
         assert logged.source_run_id == state.runs[trial]
-        assert {m.key: m.value for m in logged.metrics or []}["best/score"] == runs[trial].data.metrics["best/score"]
+        assert {m.key: m.value for m in logged.metrics or []}["best/score"] == runs[trial].data.metrics[
+            "best/score"
+        ]
 
 
-def test_attaching_goes_on_where_it_ended(
-    search: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attaching_goes_on_where_it_ended(search: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attach, attached = MlflowStore.attach, list[str]()
 
     def twice_then_away(self: MlflowStore, run_id: str, files: dict[str, bytes]) -> None:
@@ -141,7 +143,14 @@ frame.to_json({str(tmp_path / "answers.json")!r}, double_precision=15)
 """
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=100)
     found = pandas.read_json(tmp_path / "answers.json", dtype=False)
-    assert list(found) == ["left", "left.confidence", "left.probs", "right", "right.confidence", "right.probs"]
+    assert list(found) == [
+        "left",
+        "left.confidence",
+        "left.probs",
+        "right",
+        "right.confidence",
+        "right.probs",
+    ]
     trainer = trained_search.trainer
     with torch.no_grad():
         trainer.model.eval()

@@ -37,7 +37,7 @@ search:
   space:
     balancing.method: {choice: [static, uncertainty, cagrad]}
     balancing.weights: {simplex: [left, right], when: {balancing.method: static}}
-    balancing.c: {uniform: [0.1, 0.9], when: {balancing.method: cagrad}}
+    balancing.c: {float: [0.1, 0.9], when: {balancing.method: cagrad}}
     model.heads.default.kind: {choice: [linear, mlp]}
     model.heads.default.hidden: {choice: [[128], [256, 128]], when: {model.heads.default.kind: mlp}}
     training.optimizer: {choice: [{name: sgd, lr: 0.1, momentum: 0.9}, {name: adam, lr: 0.001}]}
