@@ -4,6 +4,7 @@ Nothing here imports torch: the model is a file that is passed on.
 """
 
 import json
+import shutil
 import tempfile
 import warnings
 from importlib.metadata import PackageNotFoundError, version
