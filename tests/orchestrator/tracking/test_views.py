@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from orchestrator.journal import Event
 from orchestrator.report.records import read_search
 from orchestrator.spec import load_spec
-from orchestrator.tracking import summary, views
+from orchestrator.tracking import views
 from orchestrator.tracking.follower import Follower
+from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import SearchRuns
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import experiment_link
@@ -119,7 +120,7 @@ def test_a_search_leaves_three_views_and_a_note_that_links_to_them(
 def test_another_mlflow_gets_the_plain_list(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, version: str | None
 ) -> None:
-    monkeypatch.setattr(summary.MlflowStore, "version", lambda self: version)
+    monkeypatch.setattr(MlflowStore, "version", lambda self: version)
     directory = write_journal(tmp_path / "digits-pair-001", list(search_events(store, trials=4)))
     assert Follower(directory, None).run() == 0
     assert views_of(store) == {}
