@@ -49,6 +49,7 @@ class Follower:
         self._store: MlflowStore | None = None
         self._read = 0
         self._untold: list[RunUpdate] = []
+        self._summarised = False
         self._attachments = Attachments(directory, self._runs)
         self._next_attachment, self._failures = 0.0, 0
 
@@ -191,7 +192,8 @@ class Follower:
             if refusal is not None:
                 log.error("MLflow refused run %s: %s", self._untold[0].name, refusal)
             del self._untold[0]
-        tell_summary(store, self._runs, self._state)
+        if self._runs.over or not self._summarised:
+            self._summarised = tell_summary(store, self._runs, self._state)
 
     def _opened(self) -> MlflowStore:
         if self._store is None:

@@ -1,9 +1,7 @@
 """Tells MLflow: the one place where its client is called to write runs."""
 
-import contextlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -38,10 +36,11 @@ from mlflow.utils.rest_utils import http_request
 from mlflow.version import VERSION
 
 from orchestrator.errors import TrackingError
+from orchestrator.tracking.database import create_database
 from orchestrator.tracking.runs import SEARCH, RunUpdate
 from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
-from orchestrator.tracking.uri import artifact_root, database_path, is_remote, sqlite_uri
+from orchestrator.tracking.uri import artifact_root, is_remote
 from orchestrator.tracking.views import outdated
 
 _PAGE = 1000
@@ -222,30 +221,6 @@ class MlflowStore:
             if not token:
                 break
         self._known = True
-
-
-def create_database(uri: str, uid: str) -> None:
-    """Create the SQLite database behind `uri` if there is none; every other store is left alone.
-
-    MLflow needs 1.7 s of migrations for it, and a kill in between would leave a database that can neither
-    be used nor repaired. So it is made in a folder named by `uid`, which no one else uses, and appears whole.
-    """
-    database = database_path(uri)
-    if database is None or database.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    folder = database.parent / f".{database.name}.{uid}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        unfinished = folder / database.name
-        store: Any = SqlAlchemyStore(sqlite_uri(unfinished), artifact_root(uri))  # type: ignore[no-untyped-call]
-        store.engine.dispose()
-        with contextlib.suppress(FileExistsError):  # another search was faster
-            os.link(unfinished, database)
-    finally:
-        shutil.rmtree(folder)
 
 
 def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:

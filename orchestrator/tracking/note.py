@@ -1,5 +1,6 @@
 """The note on a search's own run: Markdown that says what was found, and leads to it with one click."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.report import pareto
@@ -35,7 +36,7 @@ def last_note(record: SearchRecord, view: str | None) -> str:
     if record.candidates:
         parts += [_choices(record), _front(record)]
     volume = record.hypervolume()
-    if volume == volume and record.candidates:
+    if record.candidates and not math.isnan(volume):
         reference = ", ".join(f"{name} {point:g}" for name, point in record.reference.items())
         parts.append(f"Hypervolume {volume:.4f}, measured from {reference}.")
     parts.append(f"```\nequipoise show {record.search_id} --pareto\n```")

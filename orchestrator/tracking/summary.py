@@ -11,14 +11,16 @@ from orchestrator.tracking.views import shown_of, understands_views, view_id, vi
 log = logging.getLogger("equipoise.tracking")
 
 
-def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> None:
-    """Write the views once there is a trial to show, and at the end views and note. One training needs neither.
+def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> bool:
+    """Write the views, and at the end of the search its note too; whether there was a trial to show already.
+
+    One training needs neither.
 
     Raises:
         Exception: MLflow cannot be reached; to be called again.
     """
-    if runs.single or not runs.params or not (runs.over or state.view is None):
-        return
+    if runs.single or not runs.params:
+        return runs.single
     record = runs.record(state.experiment_id, state.runs)
     if understands_views(store.version()):
         shown = shown_of(record, runs.uid, runs.params, runs.searched)
@@ -28,3 +30,4 @@ def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> 
             log.warning("MLflow refused the saved views: %s", refusal)
     if runs.over:
         store.annotate(last_note(record, state.view))
+    return True
