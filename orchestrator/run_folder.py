@@ -23,6 +23,7 @@ from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unreachable
+from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
 
 PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
@@ -151,6 +152,7 @@ def open_run(
             data=describe_data(data),
             directory=str(directory),
             trials=trials,
+            searched=_searched_keys(spec) if kind == "search" else [],
             slots=asdict(plan),
             tracking_uri=start.tracking_uri,
             versions=_versions(),
@@ -170,6 +172,12 @@ def open_run(
                 run.record(
                     "search_ended", status=status, seconds=time.time() - start.time, **_outcome(directory)
                 )
+
+
+def _searched_keys(spec: ExperimentSpec) -> list[str]:
+    """What may vary within the search, whether or not a particular trial has it: dotted keys of the config."""
+    space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
+    return list(space.leaves())
 
 
 def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> None:

@@ -47,6 +47,10 @@ class DomainBase(BaseModel, ABC):
     """`{config key: value}` or `{config key: [values]}`: set only while each of these keys has one of its
     values. A list always lists allowed values: the single value [128] is written [[128]]."""
 
+    def leaves(self, key: str) -> tuple[str, ...]:
+        """Dotted config keys of the plain values and lists that some draw for `key` sets."""
+        return (key,)
+
     @abstractmethod
     def suggest(self, name: str, suggester: Suggester) -> Value:
         """Draw a value under `name`."""

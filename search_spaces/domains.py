@@ -16,7 +16,7 @@ from typing_extensions import override
 from search_spaces.domain_base import DomainBase, Finite, PlainValue, Points, is_number
 from search_spaces.simplex import Simplex
 from search_spaces.suggesters import Suggester, between
-from search_spaces.values import Value, identity, plain
+from search_spaces.values import Value, identity, leaf_keys, plain
 
 FEW = 10
 """So many integers are all points of a grid; of more, as many spread evenly."""
@@ -38,6 +38,10 @@ class Choice(DomainBase):
                 raise ValueError(f"the choice {value!r} is given twice")
             seen.add(identity(value))
         return self
+
+    @override
+    def leaves(self, key: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(leaf for value in self.values for leaf in leaf_keys(key, value)))
 
     @override
     def suggest(self, name: str, suggester: Suggester) -> Value:

@@ -51,6 +51,10 @@ class Simplex(DomainBase):
         return self
 
     @override
+    def leaves(self, key: str) -> tuple[str, ...]:
+        return tuple(f"{key}.{name}" for name in self.names)
+
+    @override
     def suggest(self, name: str, suggester: Suggester) -> dict[str, float]:
         left = 1.0
         pieces = []

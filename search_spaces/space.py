@@ -69,6 +69,10 @@ class SearchSpace:
             _require_possible(key, domain, active)
         return cls(_in_order(active, domains))
 
+    def leaves(self) -> tuple[str, ...]:
+        """Dotted config keys of the plain values and lists that some proposal sets."""
+        return tuple(dict.fromkeys(leaf for key, own in self.domains.items() for leaf in own.leaves(key)))
+
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
         """One proposal: the active keys and their values."""
         values: dict[str, Value] = {}

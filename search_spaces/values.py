@@ -45,6 +45,13 @@ def is_within(key: str, ancestor: str) -> bool:
     return key == ancestor or key.startswith(ancestor + ".")
 
 
+def leaf_keys(key: str, value: Value) -> tuple[str, ...]:
+    """Dotted keys of the scalars and lists in the value of `key`."""
+    if not isinstance(value, Mapping) or not value:
+        return (key,)
+    return tuple(leaf for name, item in value.items() for leaf in leaf_keys(f"{key}.{name}", item))
+
+
 def look_up(config: Mapping[str, Value], key: str) -> Value:
     """Find the value at a dotted key of a nested config.
 

@@ -1,7 +1,8 @@
 """Ray's environment, set before any test module imports Ray, and one local cluster for all tests."""
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -21,3 +22,17 @@ def ray_cluster() -> Iterator[None]:
         warnings.simplefilter("ignore")  # Ray's own
         with connected(RayAddress(), NodeResources(cpus=4, gpus=0, memory=2**30)):
             yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With EQUIPOISE_NO_SKIPS set, as in continuous integration, what a test lacks is a failure.
+
+    For tests that need something installed on the machine: a browser, or other nodes.
+    """
+    report = yield
+    installable = any(item.get_closest_marker(name) for name in ("browser", "cluster"))
+    if report.skipped and installable and os.environ.get("EQUIPOISE_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which EQUIPOISE_NO_SKIPS forbids: {report.longrepr}"
+    return report

@@ -158,7 +158,7 @@ def _where(record: SearchRecord) -> RenderableType:
     table.add_row("results", str(record.directory))
     uri = record.tracking_uri or ""
     if is_remote(uri) and record.experiment_id is not None:
-        table.add_row("MLflow", experiment_link(uri, record.experiment_id))
+        table.add_row("MLflow", experiment_link(uri, record.experiment_id, record.view))
     elif uri:
         table.add_row("MLflow", f"{uri}, experiment {record.name}")
     if not record.told:

@@ -80,6 +80,8 @@ class SearchRecord:
     experiment_id: str | None = None
     run_id: str | None = None
     """MLflow's id of the search's own run."""
+    view: str | None = None
+    """Id of MLflow's saved view that compares its trials."""
     told: bool = False
     """Whether MLflow has been told all that the journal says."""
 
@@ -276,7 +278,9 @@ def read_search(directory: Path) -> SearchRecord:
         log.feed(event)
     state = read_state(directory)
     told = state.offset >= (directory / FILE_NAME).stat().st_size
-    return dataclasses.replace(log.record(experiment_id=state.experiment_id, runs=state.runs), told=told)
+    return dataclasses.replace(
+        log.record(experiment_id=state.experiment_id, runs=state.runs), view=state.view, told=told
+    )
 
 
 def find_search(storage: Path, reference: str | None = None) -> Path:

@@ -1,9 +1,7 @@
 """Writes the model of the selected epoch while the next epoch trains."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-
-from trainables.training.state import ModelState, save_state
 
 
 class BestWriter:
@@ -13,10 +11,10 @@ class BestWriter:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="best-writer")
         self._writing: Future[None] | None = None
 
-    def write(self, state: ModelState, directory: Path) -> None:
-        """Begin to write `state`, a copy that nobody changes, once the one before is written."""
+    def write(self, save: Callable[[], None]) -> None:
+        """Begin to call `save`, which writes copies that nobody changes, once the one before is written."""
         self.wait()
-        self._writing = self._threads.submit(save_state, state, directory)
+        self._writing = self._threads.submit(save)
 
     def wait(self) -> None:
         """Return when all is on disk. Raises what kept the thread from writing, an OSError as a rule."""

@@ -49,7 +49,7 @@ class InProcessSlot:
 
     def save_best(self, directory: Path, *, wait: bool = True) -> None:
         """Write the model of the selected epoch so far, without `wait` while the next one trains."""
-        self._best.write(self._running.best_state(), directory)
+        self._best.write(self._running.saving_best(directory))
         if wait:
             self._best.wait()
 

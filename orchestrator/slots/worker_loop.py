@@ -85,7 +85,7 @@ class _Rank:
         if isinstance(command, Save):
             save_state(self._trainer.state_dict(), command.directory)
             return None
-        self._best.write(self._trainer.best_state(), command.directory)
+        self._best.write(self._trainer.saving_best(command.directory))
         if command.wait:
             self._best.wait()
         return None

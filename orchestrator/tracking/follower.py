@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.journal import FILE_NAME, follow_journal
+from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
+from orchestrator.tracking.summary import tell_summary
 
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.1
@@ -23,6 +25,8 @@ BATCH_SECONDS = 2.0
 LARGEST_SHARE = 0.05
 """Of a core, that telling may take: where it is costly, batches are larger."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+MOST_FAILURES = 3
+"""How often in a row a picture or model is tried again; a later writer tries once more."""
 GIVE_UP_SECONDS = 600.0
 """How long a follower whose search is gone keeps trying to reach MLflow."""
 
@@ -46,6 +50,9 @@ class Follower:
         self._read = 0
         self._untold: list[RunUpdate] = []
         self._cost = 0.0  # of the last batch: seconds of a core, without those that opening the store took
+        self._summarised = False
+        self._attachments = Attachments(directory, self._runs)
+        self._next_attachment, self._failures = 0.0, 0
 
     def run(self) -> int:
         """Follow to the end of the search; 0 if MLflow was told everything."""
@@ -53,7 +60,7 @@ class Follower:
         if lock is None:
             return 0  # another writer is at work and will finish
         with lock:
-            self._state = read_state(self._directory)
+            self._state = self._attachments.state = read_state(self._directory)
             self._read_told()
             next_time = 0.0
             ended = False
@@ -66,10 +73,12 @@ class Follower:
                     if not self._tell():
                         return 1
                     next_time = time.monotonic() + max(BATCH_SECONDS, self._cost / LARGEST_SHARE)
-                elif ended or self._parent is None:
-                    return 0
-                elif alone:
+                elif alone and self._parent is not None and not self._runs.over:
                     return 0 if self._close() else 1
+                elif self._attach():
+                    continue
+                elif ended or alone:
+                    return 0
                 else:
                     time.sleep(POLL_SECONDS)
 
@@ -79,6 +88,30 @@ class Follower:
             return True
         self._runs.abandon()
         return self._tell()
+
+    def _attach(self) -> bool:
+        """Attach one thing if its time has come; whether there was one, so that it is worth asking again at once."""
+        running = not self._runs.over
+        if not self._runs.started or self._failures > MOST_FAILURES:
+            return False
+        if running and time.monotonic() < self._next_attachment:
+            return False
+        began = time.monotonic()
+        try:
+            found = self._attachments.attach_next(self._opened())
+        except Exception as error:
+            self._failures += 1
+            log.warning("could not attach a picture or a model: %s", error)
+            wait = FIRST_WAIT_SECONDS * 2**self._failures
+            if not running:
+                time.sleep(wait)
+            self._next_attachment = time.monotonic() + wait
+            return not running
+        if found:
+            self._failures = 0
+            write_state(self._directory, self._state)
+            self._next_attachment = time.monotonic() + (time.monotonic() - began) / LARGEST_SHARE
+        return found
 
     def _alone(self) -> bool:
         return self._parent is None or os.getppid() != self._parent
@@ -152,13 +185,19 @@ class Follower:
                 return True
 
     def _tell_once(self) -> None:
-        if self._store is None:
-            runs = self._runs
-            self._store = MlflowStore(runs.tracking_uri, runs.experiment, runs.uid, self._state)
+        store = self._opened()
         began = time.process_time()
         while self._untold:
-            refusal = self._store.tell(self._untold[0])
+            refusal = store.tell(self._untold[0])
             if refusal is not None:
                 log.error("MLflow refused run %s: %s", self._untold[0].name, refusal)
             del self._untold[0]
         self._cost = time.process_time() - began
+        if self._runs.over or not self._summarised:
+            self._summarised = tell_summary(store, self._runs, self._state)
+
+    def _opened(self) -> MlflowStore:
+        if self._store is None:
+            runs = self._runs
+            self._store = MlflowStore(runs.tracking_uri, runs.experiment, runs.uid, self._state)
+        return self._store

@@ -1,12 +1,13 @@
 """Tells MLflow: the one place where its client is called to write runs."""
 
-import contextlib
 import json
 import os
-import shutil
 import tempfile
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Waiting and trying again is the writer's own business; MLflow's would block for minutes, deaf to signals.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -15,18 +16,40 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from mlflow.version import VERSION
 
 from orchestrator.errors import TrackingError
+from orchestrator.tracking.database import create_database
 from orchestrator.tracking.runs import SEARCH, RunUpdate
 from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
-from orchestrator.tracking.uri import artifact_root, database_path, sqlite_uri
+from orchestrator.tracking.uri import artifact_root, is_remote
+from orchestrator.tracking.views import outdated
 
 _PAGE = 1000
+_REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, PERMISSION_DENIED)}
 
 
 def tag_of_run(uri: str, run_id: str, tag: str) -> str | None:
@@ -97,6 +120,62 @@ class MlflowStore:
             raise
         return None
 
+    def version(self) -> str | None:
+        """MLflow's version: of the server where there is one; None if it does not say."""
+        if not is_remote(self._uri):
+            return VERSION
+        if urlsplit(self._uri).scheme not in ("http", "https"):
+            return None
+        answer: Any = http_request(get_default_host_creds(self._uri), "/version", "GET")  # type: ignore[no-untyped-call]
+        return str(answer.text) if answer.status_code == HTTPStatus.OK else None
+
+    def save_views(self, tags: Mapping[str, str]) -> str | None:
+        """Set tags of the experiment that hold views, and remove old ones of ours; why MLflow refused, if it did."""
+        try:
+            for key, text in tags.items():
+                self._client.set_experiment_tag(self._experiment_id, key, text)
+            for key in outdated(self._client.get_experiment(self._experiment_id).tags):
+                self._client.delete_experiment_tag(self._experiment_id, key)
+        except MlflowException as error:
+            if error.error_code in _REFUSALS:
+                return str(error.message)
+            raise
+        return None
+
+    def annotate(self, note: str) -> None:
+        """Set the note of the search's own run."""
+        self._client.set_tag(self._state.runs[SEARCH], "mlflow.note.content", note)
+
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Log artifacts by path, `images/…` among them as MLflow's image grid expects them."""
+        repository = self._repository(run_id)
+        with tempfile.TemporaryDirectory() as temporary:
+            for path, content in files.items():
+                file = Path(temporary) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            repository.log_artifacts(temporary)
+        self._client.set_tag(run_id, "mlflow.loggedImages", "true")
+
+    def log_model(self, run_id: str, name: str, folder: Path, metrics: Mapping[str, float]) -> str:
+        """Log a saved MLflow model as the output of a run, with the metrics that it achieved; its id."""
+        model = self._client.create_logged_model(
+            self._experiment_id, name, source_run_id=run_id, model_type="equipoise"
+        )
+        model_id = str(model.model_id)
+        self._client.log_model_artifacts(model_id, str(folder))
+        self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+        run = self._client.get_run(run_id)
+        self._client.log_batch(
+            run_id,
+            [
+                Metric(f"best/{key}", value, run.info.end_time, 0, model_id=model_id, run_id=run_id)
+                for key, value in metrics.items()
+            ],
+        )
+        return model_id
+
     def _tell(self, update: RunUpdate) -> None:
         if not self._known:
             self._find_runs()
@@ -123,14 +202,17 @@ class MlflowStore:
 
     def _write_file(self, run_id: str, path: str, text: str) -> None:
         """Log a text artifact. To know where a run's artifacts are saves loading the whole run."""
-        if run_id not in self._artifacts:
-            self._artifacts[run_id] = self._client.get_run(run_id).info.artifact_uri
-        repository: Any = get_artifact_repository(self._artifacts[run_id], tracking_uri=self._uri)
+        repository = self._repository(run_id)
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / name
             file.write_text(text)
             repository.log_artifact(str(file), folder or None)
+
+    def _repository(self, run_id: str) -> Any:
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = self._client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(self._artifacts[run_id], tracking_uri=self._uri)
 
     def _create(self, update: RunUpdate) -> str:
         tags = {**update.identity, **update.tags}
@@ -159,30 +241,6 @@ class MlflowStore:
             if not token:
                 break
         self._known = True
-
-
-def create_database(uri: str, uid: str) -> None:
-    """Create the SQLite database behind `uri` if there is none; every other store is left alone.
-
-    MLflow needs 1.7 s of migrations for it, and a kill in between would leave a database that can neither
-    be used nor repaired. So it is made in a folder named by `uid`, which no one else uses, and appears whole.
-    """
-    database = database_path(uri)
-    if database is None or database.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    folder = database.parent / f".{database.name}.{uid}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        unfinished = folder / database.name
-        store: Any = SqlAlchemyStore(sqlite_uri(unfinished), artifact_root(uri))  # type: ignore[no-untyped-call]
-        store.engine.dispose()
-        with contextlib.suppress(FileExistsError):  # another search was faster
-            os.link(unfinished, database)
-    finally:
-        shutil.rmtree(folder)
 
 
 def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:

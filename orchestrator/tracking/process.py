@@ -14,6 +14,8 @@ from orchestrator.tracking.state import TrackingState, read_state
 LOG_NAME = "tracking.log"
 _POLL_SECONDS = 0.05
 _RESTARTS = 3
+ATTACHMENT_SECONDS = 2.0
+"""How much longer the end of a run waits for pictures and models; the writer goes on with the rest by itself."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class WriterProcess:
         # Who presses Ctrl-C here does not want to wait; the search itself is over.
         with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
             if self._wait(timeout, outage_timeout):
-                self._process.wait(5.0)
+                self._process.wait(ATTACHMENT_SECONDS)
         return self.status()
 
     def _wait(self, timeout: float, outage_timeout: float) -> bool:

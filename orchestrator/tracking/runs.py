@@ -14,9 +14,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from orchestrator.journal import Event
-from orchestrator.report import formats
 from orchestrator.report.records import SearchLog, SearchRecord, flat
 from orchestrator.tracking import scheme
+from orchestrator.tracking.note import first_note
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""
@@ -66,6 +66,10 @@ class SearchRuns:
         self._begun: dict[str, Event] = {}
         self._last_epoch: dict[str, int] = {}
         self._open: set[str] = set()
+        self.params: dict[str, dict[str, str]] = {}
+        """MLflow's params by trial."""
+        self.ended: list[str] = []
+        """Trials that have ended, in that order."""
 
     @property
     def started(self) -> bool:
@@ -93,6 +97,25 @@ class SearchRuns:
         start = self._log.started
         return hashlib.sha256(f"{start['search_id']} {start['time']!r}".encode()).hexdigest()[:16]
 
+    @property
+    def searched(self) -> list[str]:
+        """Dotted keys that may vary within the search."""
+        return list(self._log.started.get("searched") or ())
+
+    @property
+    def began(self) -> int:
+        """When the search was started: milliseconds since 1970."""
+        return round(self._log.began * 1000)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one training, and its trial's run the only one."""
+        return self._log.started.get("kind") == "train"
+
+    def record(self, experiment_id: str | None, runs: Mapping[str, str]) -> SearchRecord:
+        """Everything so far; `runs` are MLflow's run ids."""
+        return self._log.record(experiment_id=experiment_id, runs=runs)
+
     def feed(self, event: Event) -> None:
         """Take in the next event."""
         self._log.feed(event)
@@ -113,7 +136,7 @@ class SearchRuns:
         time = round(self._log.last_time * 1000)
         for trial in sorted(self._open):
             self._end_trial(trial, "interrupted", "the process of the search died", time)
-        if not self._single:
+        if not self.single:
             update = self._update(SEARCH)
             update.tags[f"{scheme.TAG}status"] = "interrupted"
             update.status, update.ended = scheme.STATUS["interrupted"], time
@@ -123,10 +146,6 @@ class SearchRuns:
         updates = sorted(self._pending.values(), key=lambda update: update.nested)
         self._pending = {}
         return updates
-
-    @property
-    def _single(self) -> bool:
-        return self._log.started.get("kind") == "train"
 
     def _update(self, trial: str) -> RunUpdate:
         if trial not in self._pending:
@@ -138,15 +157,15 @@ class SearchRuns:
                 config = flat(begun.get("config") or {})
                 name, kind = scheme.run_name(trial, config), "trial"
                 identity[f"{scheme.TAG}trial"] = trial
-            if self._single:
+            if self.single:
                 name, kind = start["search_id"], "train"
             identity[f"{scheme.TAG}kind"] = kind
-            nested = trial != SEARCH and not self._single
+            nested = trial != SEARCH and not self.single
             self._pending[trial] = RunUpdate(trial, name, _milliseconds(begun), identity, nested)
         return self._pending[trial]
 
     def _search_started(self, event: Event) -> None:
-        if self._single:
+        if self.single:
             return
         resumed = SEARCH in self._begun
         self._begun.setdefault(SEARCH, event)
@@ -155,8 +174,8 @@ class SearchRuns:
         if resumed:
             update.status = "RUNNING"
             return
-        update.tags |= self._origin(event)
-        update.tags["mlflow.note.content"] = _first_note(self._log.record())
+        update.tags |= self._origin(event) | scheme.search_tags()
+        update.tags["mlflow.note.content"] = first_note(self._log.record())
         update.files["config/experiment.yaml"] = event.get("spec_text") or _yaml(event.get("spec") or {})
         update.datasets = self._datasets(event)
 
@@ -171,8 +190,8 @@ class SearchRuns:
             update.status = "RUNNING"
             return
         resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
-        searched = scheme.searched_keys(start.get("spec") or {}, config)
-        update.params = scheme.params_of_trial(resolved, searched, _found(start))
+        update.params = scheme.params_of_trial(resolved, self.searched, _found(start))
+        self.params[trial] = update.params
         update.tags |= self._origin(start)
         update.tags |= {
             f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
@@ -180,10 +199,10 @@ class SearchRuns:
         }
         if folder := start.get("directory"):
             update.tags[scheme.FOLDER] = str(Path(folder) / "trials" / trial)
-        if self._single:
+        if self.single:
             update.files["config/experiment.yaml"] = start.get("spec_text") or _yaml(start.get("spec") or {})
         else:
-            update.tags |= {f"{scheme.TAG}pareto": "false", "mlflow.runColor": scheme.OTHER_COLOR}
+            update.tags |= scheme.place_tags(pareto=False)
         update.files["config/resolved.yaml"] = _yaml(resolved)
         update.datasets = {name: facts for name, facts in self._datasets(start).items() if name != "test"}
 
@@ -206,6 +225,8 @@ class SearchRuns:
 
     def _end_trial(self, trial: str, status: str, reason: str, time: int) -> None:
         self._open.discard(trial)
+        if trial not in self.ended:
+            self.ended.append(trial)
         record, update = self._log.trial(trial), self._update(trial)
         best = scheme.metrics_of_best(record.metrics, record.best_epoch)
         update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
@@ -218,17 +239,13 @@ class SearchRuns:
         time = _milliseconds(event)
         for trial in sorted(self._open):
             self._end_trial(trial, "interrupted", "the search ended first", time)
-        if self._single:
+        if self.single:
             return
         record = self._log.record()
         for chosen in record.front:
-            update = self._update(chosen.trial)
-            update.tags |= {f"{scheme.TAG}pareto": "true", "mlflow.runColor": scheme.PARETO_COLOR}
+            self._update(chosen.trial).tags |= scheme.place_tags(pareto=True)
         update = self._update(SEARCH)
-        update.tags |= {
-            f"{scheme.TAG}status": event["status"],
-            "mlflow.note.content": _last_note(record, event),
-        }
+        update.tags[f"{scheme.TAG}status"] = event["status"]
         if event.get("hypervolume") is not None:
             update.metrics.append(Metric("best/hypervolume", event["hypervolume"], time, 0))
         update.status, update.ended = scheme.STATUS.get(event["status"], "FINISHED"), time
@@ -286,38 +303,6 @@ def _found(start: Event) -> dict[str, Any]:
         _, height, width = image
         found["data.image_size"] = height if height == width else [height, width]
     return found
-
-
-def _first_note(record: SearchRecord) -> str:
-    tasks = ", ".join(record.spec.get("tasks") or {})
-    return f"**{record.search_id}** searches trade-offs between {tasks or 'tasks'}.\n\nThe search is running."
-
-
-def _last_note(record: SearchRecord, ended: Mapping[str, Any]) -> str:
-    """Markdown: best per objective, the balanced choice and the Pareto set."""
-    counts = [
-        f"{sum(trial.status == status for trial in record.trials)} {status}" for status in scheme.STATUS
-    ]
-    lines = [f"**{record.search_id}**: {len(record.trials)} trials ({', '.join(counts)}).", ""]
-    lines += [
-        f"- Best `{objective}`: {formats.metric(best.metrics[objective], objective)} ({best.trial})"
-        for objective in record.objectives
-        if (best := record.best(objective))
-    ]
-    if choice := record.balanced:
-        lines.append(f"- Balanced choice: {choice.trial}")
-    if ended.get("hypervolume") is not None:
-        lines.append(f"- Hypervolume: {ended['hypervolume']:.4f} (reference {ended.get('reference')})")
-    if record.front:
-        lines += [
-            "",
-            f"| Pareto set | {' | '.join(record.objectives)} |",
-            f"|---|{'---:|' * len(record.objectives)}",
-        ]
-        for trial in record.front[:50]:
-            values = " | ".join(formats.metric(trial.metrics[name], name) for name in record.objectives)
-            lines.append(f"| {trial.trial} | {values} |")
-    return "\n".join(lines)
 
 
 def _fingerprint(resolved: Mapping[str, Any]) -> str:

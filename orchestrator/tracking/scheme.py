@@ -16,7 +16,7 @@ TAG = "equipoise."
 """Before all tags of our own."""
 FOLDER = f"{TAG}folder"
 """Tag of a trial: the folder of its checkpoints, on the machine or shared disk where it ran."""
-PARETO_COLOR, OTHER_COLOR = "#ff7f0e", "#a9b0b8"
+PARETO_COLOR, OTHER_COLOR, SEARCH_COLOR = "#ff7f0e", "#a9b0b8", "#26323f"
 MAX_PARAMS = 40
 MAX_TASKS_APART = 6
 """With more tasks their heads are not listed one by one."""
@@ -79,7 +79,7 @@ def params_of_trial(
 
     Args:
         resolved: the whole TrialConfig.
-        searched: dotted keys that vary within the search; they come first.
+        searched: dotted keys that may vary within the search; they come first.
         found: effective values that the config leaves open, by dotted key.
 
     A key that a trial does not have (an unmet condition, an argument of another backbone) is "none": MLflow's
@@ -108,15 +108,18 @@ def params_of_trial(
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
 
 
-def searched_keys(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of the search space; a simplex is spelt out, named spaces are what the trial got."""
-    space = (spec.get("search") or {}).get("space") or {}
-    named = [
-        key
-        for key in space
-        if isinstance(space, Mapping) and not any(k.startswith(f"{key}.") for k in config)
-    ]
-    return list(dict.fromkeys([*named, *config]))
+def search_tags() -> dict[str, str]:
+    """Tags that put the search's own run before its trials where views sort by place."""
+    return {f"{TAG}place": "0 search", "mlflow.runColor": SEARCH_COLOR}
+
+
+def place_tags(*, pareto: bool) -> dict[str, str]:
+    """Tags of a trial on or off the Pareto set, and the colour it has in charts."""
+    return {
+        f"{TAG}pareto": "true" if pareto else "false",
+        f"{TAG}place": "1 Pareto set" if pareto else "2 other",
+        "mlflow.runColor": PARETO_COLOR if pareto else OTHER_COLOR,
+    }
 
 
 def run_name(trial: str, config: Mapping[str, Any]) -> str:

@@ -20,6 +20,12 @@ class TrackingState:
     experiment_id: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow run ids by trial id; the search's own run is under the empty text."""
+    view: str | None = None
+    """Id of the saved view of trade-offs; None if MLflow's page does not know such views."""
+    pictured: list[str] = field(default_factory=list)
+    """Trials whose pictures are there."""
+    models: dict[str, str] = field(default_factory=dict)
+    """MLflow's ids of logged models by trial."""
     error: str | None = None
     """Why nothing is being written at present."""
 

@@ -1,5 +1,6 @@
 """MLflow's UI on this project's results: a server of its own for a database, a link where one runs."""
 
+import base64
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.uri import artifact_root, database_path, experiment_link, is_remote
+from orchestrator.tracking.views import latest_trade_offs
 
 START_SECONDS, STOP_SECONDS = 90.0, 5.0
 MOST_LINKS = 5
@@ -140,23 +142,42 @@ def _print_links(console: Console, address: str) -> None:
     experiments = _experiments(address)[:MOST_LINKS]
     if not experiments:
         console.print(f"MLflow: {address}", soft_wrap=True, highlight=False)
-    for name, identifier in experiments:
-        link = experiment_link(address, identifier)
+    for name, identifier, view in experiments:
+        link = experiment_link(address, identifier, view)
         console.print(f"{name}: {link}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _experiments(address: str) -> list[tuple[str, str]]:
-    """Names and ids, newest first, without MLflow's own empty default; none if the server does not say."""
+def _experiments(address: str) -> list[tuple[str, str, str | None]]:
+    """Names, ids and views, newest first, without MLflow's own empty default; none if the server does not say."""
     query = json.dumps({"max_results": 100, "order_by": ["creation_time DESC"]}).encode()
     request = Request(  # noqa: S310 - http
-        f"{address}/api/2.0/mlflow/experiments/search", query, {"Content-Type": "application/json"}
+        f"{address}/api/2.0/mlflow/experiments/search",
+        query,
+        {"Content-Type": "application/json", **_authorization()},
     )
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310
             found = json.load(response).get("experiments", [])
     except (URLError, OSError, ValueError):
         return []
-    return [(item["name"], item["experiment_id"]) for item in found if item["experiment_id"] != "0"]
+    tags = {
+        item["experiment_id"]: {tag["key"]: tag["value"] for tag in item.get("tags", [])} for item in found
+    }
+    return [
+        (item["name"], number, latest_trade_offs(tags[number]))
+        for item in found
+        if (number := item["experiment_id"]) != "0"
+    ]
+
+
+def _authorization() -> dict[str, str]:
+    """The header for a server that asks who one is, from the variables that MLflow's client reads."""
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{part}") for part in ("USERNAME", "PASSWORD"))
+    if name is None or password is None:
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode('ascii')}"}
 
 
 def _last_line(log: IO[bytes]) -> str:

@@ -98,10 +98,19 @@ def without_login(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
-def experiment_link(server: str, experiment_id: str, run_id: str | None = None) -> str:
-    """The page of an experiment, or of one run, in MLflow's training mode (by default it is about agents)."""
-    page = f"{server.rstrip('/')}/?workflowType=machine_learning#/experiments/{experiment_id}"
-    return f"{page}/runs/{run_id}" if run_id else f"{page}/runs"
+def experiment_link(server: str, experiment_id: str, view: str | None = None) -> str:
+    """An experiment's runs, in MLflow's training mode (by default it is about agents).
+
+    Args:
+        server: its address, a path prefix included. A name and password in it stay out of the link.
+        experiment_id: MLflow's id.
+        view: id of the saved view to open with its charts; None for the plain list.
+    """
+    page = f"{without_login(server).rstrip('/')}/?workflowType=machine_learning#/experiments/{experiment_id}/runs"
+    if view is None:
+        return page
+    # The mode is said twice: before the # for a first visit, behind it for the page's own router.
+    return f"{page}?viewStateShareKey={view}&compareRunsMode=CHART&workflowType=machine_learning"
 
 
 def _sqlite_path(uri: str) -> Path | None:

@@ -16,6 +16,7 @@ from orchestrator.slots.train_workers import TrainWorkersSlot
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.trials import assignment, failing_on, not_finite, run, saved, write_data
 from trainables.errors import TrainingError
+from trainables.training.predictions import Predictions
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state
 
@@ -132,6 +133,7 @@ def test_the_model_of_the_selected_epoch_is_kept(slot: TrialSlot, first: Assignm
     best = load_model_state(first.directory / "best")
     assert best.meta["epoch"] == selected.epoch
     assert best.meta["metrics"] == selected.metrics
+    assert Predictions.load(first.directory / "best").epoch == selected.epoch
 
 
 @pytest.mark.parametrize("what_follows", ["an epoch", "a training state", "another trial"])

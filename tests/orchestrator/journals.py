@@ -71,6 +71,12 @@ def search_events(
         "spec": whole,
         "spec_text": "name: digits-pair\n",
         "objectives": whole["search"]["objectives"],
+        "searched": [
+            "balancing.weights.left",
+            "balancing.weights.right",
+            "model.backbone.width",
+            "training.optimizer.lr",
+        ],
         "data": {
             "digest": "0123456789abcdef" * 4,
             "image": [1, 12, 12],

@@ -10,7 +10,7 @@ from search_spaces.named import NAMED_SPACES
 from search_spaces.search import SearchConfig
 from search_spaces.space import SearchSpace, SpaceError
 from search_spaces.suggesters import RandomSuggester
-from search_spaces.values import identity
+from search_spaces.values import identity, leaf_keys
 from tests.search_spaces.spaces import conditional_spaces
 from tests.search_spaces.test_domains import Fixed
 
@@ -168,3 +168,10 @@ def test_ready_made_spaces_that_do_not_fit_say_why() -> None:
         SearchSpace.from_config(["task_weights"], tasks=["one"])
     with pytest.raises(SpaceError, match="searches model"):
         SearchSpace.from_config(["head_architecture", "head_architecture_per_task"], tasks=["default"])
+
+
+@settings(max_examples=40)
+@given(conditional_spaces(), st.integers(0, 2**32), st.integers(0, 1000))
+def test_leaves_are_what_proposals_set(space: SearchSpace, seed: int, number: int) -> None:
+    proposal = space.suggest(RandomSuggester(seed, number))
+    assert {leaf for key, value in proposal.items() for leaf in leaf_keys(key, value)} <= set(space.leaves())

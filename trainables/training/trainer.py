@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +23,10 @@ from trainables.training.evaluate import Evaluation, collect_logits, evaluation_
 from trainables.training.images import Augment, ImageBatches
 from trainables.training.optim import build_optimizer
 from trainables.training.precision import resolve_precision
+from trainables.training.predictions import Predictions
 from trainables.training.report import EpochReport
 from trainables.training.selection import Selection
-from trainables.training.state import ModelState, TrainState, by_group, copied, environment
+from trainables.training.state import ModelState, TrainState, by_group, copied, environment, save_state
 from trainables.training.steps import TrainingSteps
 from trainables.training.targets import Targets
 from trainables.training.world import World
@@ -110,6 +113,9 @@ class Trainer:
             world.device,
         )
         self._best: dict[str, Tensor] = {}
+        self._logits: dict[str, Tensor] = {}
+        self._best_logits: dict[str, Tensor] = {}
+        self._data = data
         self._described = {
             "classes": {task: list(data.classes[task]) for task in config.tasks},
             "image_shape": [channels, height, width],
@@ -140,16 +146,17 @@ class Trainer:
             best = self.selection.update(self.epoch, metrics)
             if best:
                 self._best = copied(self.model.state_dict())
+                self._best_logits = self._logits
         finished = self.epoch >= self.config.training.epochs or self.selection.stops
         seconds = time.perf_counter() - started
         return EpochReport(self.epoch, metrics, training, seconds, best, finished, self.costs)
 
     def validate(self) -> dict[str, float]:
         """Metrics of the validation split with the weights as they are: `task.metric`, `task.loss`, `score`."""
-        logits = collect_logits(
+        self._logits = collect_logits(
             self.model, self._images, self._val_rows, self.world, self.precision, self._evaluation_batch
         )
-        return self._evaluation.measure(logits, self.world)
+        return self._evaluation.measure(self._logits, self.world)
 
     def state_dict(self) -> TrainState:
         """Everything that the next epoch depends on, copied to the CPU."""
@@ -196,6 +203,7 @@ class Trainer:
         if self.average is not None:  # a state without averages starts them from its weights
             self.average.load_state_dict(groups["ema"] or groups["model"], state.meta["ema_updates"])
         self._best = copied(groups["best"], self.world.device)
+        self._best_logits = {}
         self.epoch = state.meta["epoch"]
         self.selection.load_state_dict(state.meta["selection"])
         now = environment(self.precision.name, self.world.device)
@@ -210,3 +218,23 @@ class Trainer:
         chosen = self.selection.state_dict()
         meta = {"epoch": chosen["epoch"], "metrics": chosen["metrics"], **self._described}
         return ModelState({name: t.contiguous() for name, t in copied(self._best, "cpu").items()}, meta)
+
+    def save_best(self, directory: Path) -> None:
+        """Write the model of the selected epoch, and beside it what it says of the validation examples.
+
+        After `load_state_dict` its predictions are not known before there is a better epoch; a file that is there
+        already is then left as it is.
+        """
+        self.saving_best(directory)()
+
+    def saving_best(self, directory: Path) -> Callable[[], None]:
+        """`save_best` of the present state, to be called in any thread, while the next epoch trains as well."""
+        state, logits, epoch = self.best_state(), self._best_logits, self.selection.epoch
+
+        def save() -> None:
+            save_state(state, directory)
+            if logits:
+                arrays = {task: own.float().cpu().numpy() for task, own in logits.items()}
+                Predictions.of(self.config.tasks, arrays, self._data, epoch).save(directory)
+
+        return save

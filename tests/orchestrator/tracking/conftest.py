@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.tracking.uri import sqlite_uri
+from tests.orchestrator.tracking.trained import TrainedSearch
 
 Content = dict[str, dict[str, Any]]
 
@@ -31,6 +32,12 @@ def store(empty_database: Path, tmp_path: Path) -> str:
     database = tmp_path / "mlflow.db"
     shutil.copy(empty_database, database)
     return sqlite_uri(database)
+
+
+@pytest.fixture(scope="session")
+def trained_search(tmp_path_factory: pytest.TempPathFactory) -> TrainedSearch:
+    """A real model with its predictions, for journals of searches that never ran."""
+    return TrainedSearch(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ import pytest
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
+from orchestrator.tracking.state import read_state
 from orchestrator.tracking.ui import run_ui
+from orchestrator.tracking.uri import experiment_link
 from tests.orchestrator.journals import search_events, write_journal
 
 pytestmark = pytest.mark.filterwarnings(
@@ -69,15 +71,15 @@ def test_a_remote_store_is_a_link(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_serves_the_runs_and_ends_without_a_trace(
     tmp_path: Path, store: str, number: signal.Signals
 ) -> None:
-    Follower(write_journal(tmp_path / "digits-pair-001", list(search_events(store))), None).run()
+    search = write_journal(tmp_path / "digits-pair-001", list(search_events(store)))
+    Follower(search, None).run()
     port = free_port()
     with ui(store, port) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert (
-            line.strip()
-            == f"digits-pair: http://127.0.0.1:{port}/?workflowType=machine_learning#/experiments/1/runs"
-        )
+        view = read_state(search).view
+        assert view is not None
+        assert line.strip() == f"digits-pair: {experiment_link(f'http://127.0.0.1:{port}', '1', view)}"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
             assert b"<title>MLflow</title>" in page.read()
         family = psutil.Process(process.pid).children(recursive=True)

@@ -118,7 +118,7 @@ def test_the_pareto_set_stands_out(told: dict[str, dict[str, Any]]) -> None:
     }
     assert orange
     note = runs["digits-pair-001"]["tags"]["mlflow.note.content"]
-    assert all(f"| {trial} |" in note for trial in orange)
+    assert all(f"| [{trial}](" in note for trial in orange)
     assert runs["digits-pair-001"]["metrics"]["best/hypervolume"] == 0.5
 
 

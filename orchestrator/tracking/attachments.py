@@ -1,0 +1,77 @@
+"""What is attached to runs whenever there is time: pictures of finished trials, models of the Pareto set.
+
+Nothing waits for it: while the search runs it takes a small share of the time, after the end the Pareto set comes
+first, and what was not done in a writer's life is done in the next one's.
+"""
+
+import logging
+from pathlib import Path
+
+from orchestrator.report.records import SearchRecord, TrialRecord
+from orchestrator.tracking.logged_model import STATE as FILE
+from orchestrator.tracking.logged_model import log_model
+from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.pictures import has_predictions, trial_files
+from orchestrator.tracking.runs import SearchRuns
+from orchestrator.tracking.state import TrackingState
+from trainables.errors import UserError
+
+log = logging.getLogger("equipoise.tracking")
+
+
+class Attachments:
+    """Attaches one thing at a time to the runs of the search in `directory`."""
+
+    def __init__(self, directory: Path, runs: SearchRuns) -> None:
+        self.state = TrackingState()
+        """What was attached already; what is attached is added to it."""
+        self._trials = directory / "trials"
+        self._runs = runs
+        self._order: list[TrialRecord] | None = None
+
+    def attach_next(self, store: MlflowStore) -> bool:
+        """Attach what comes next; False if there is nothing (at present).
+
+        Raises:
+            Exception: MLflow cannot be reached; to be called again.
+        """
+        if not self._runs.over:
+            self._order = None
+            told = self.state.runs.keys() - self.state.pictured
+            waiting = [trial for trial in self._runs.ended if trial in told]
+            if waiting:
+                self._attach_pictures(store, waiting[0])
+            return bool(waiting)
+        if self._order is None:
+            self._order = _best_first(self._runs.record(self.state.experiment_id, self.state.runs))
+        while self._order:
+            trial = self._order[0]
+            if trial.trial not in self.state.pictured:
+                self._attach_pictures(store, trial.trial)
+                return True
+            if (trial.pareto or self._runs.single) and trial.trial not in self.state.models:
+                self._attach_model(store, trial)
+                return True
+            del self._order[0]
+        return False
+
+    def _attach_pictures(self, store: MlflowStore, trial: str) -> None:
+        if has_predictions(self._trials / trial):
+            try:
+                files = trial_files(self._trials / trial, self._runs.began)
+            except (UserError, ValueError) as error:
+                log.warning("no pictures of %s: %s", trial, error)
+            else:
+                store.attach(self.state.runs[trial], files)
+        self.state.pictured.append(trial)
+
+    def _attach_model(self, store: MlflowStore, trial: TrialRecord) -> None:
+        best = self._trials / trial.trial / "best"
+        model = log_model(store, best, trial, self.state.runs[trial.trial]) if (best / FILE).is_file() else ""
+        self.state.models[trial.trial] = model
+
+
+def _best_first(record: SearchRecord) -> list[TrialRecord]:
+    """Trials that have ended with something to show: the Pareto set first, then by score."""
+    ended = [trial for trial in record.trials if trial.metrics and trial.run_id]
+    return sorted(ended, key=lambda trial: (not trial.pareto, -trial.metrics.get("score", 0.0), trial.number))
