@@ -3,10 +3,12 @@
 import contextlib
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.errors import RunFailed
+from orchestrator.launch.node_checks import check_nodes
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
 from orchestrator.run_folder import Listener, RunFolder, RunStart, decoding_to, open_run
@@ -40,6 +42,8 @@ def train(
         plan = plan or plan_training(spec.compute, nodes_of_cluster())
         datasets = Datasets(spec, report=decoding_to(listeners))
         data = datasets.of(spec.trial_config())
+        if not where.is_private:
+            check_nodes(Path(spec.tracking.storage).absolute(), data.directory, start.tracking_uri)
         run = stack.enter_context(
             open_run(
                 spec,

@@ -43,10 +43,10 @@ def hosts(folder: Path) -> Iterator[Hosts]:
         port: int = listener.getsockname()[1]
     homes = (folder / "head", folder / "worker")
     programs = folder / "bin"
-    _write_ssh(programs, port)
+    _write_ssh(programs, port, folder / "key")
     for home in homes:
         _furnish(home)
-        _write_ssh(home / ".equipoise" / "bin", port)
+        _write_ssh(home / ".equipoise" / "bin", port, folder / "key")
     servers = [
         _start_sshd(folder, address, port, home) for address, home in zip(ADDRESSES, homes, strict=True)
     ]
@@ -61,10 +61,11 @@ def hosts(folder: Path) -> Iterator[Hosts]:
             server.wait(10)
 
 
-def _write_ssh(folder: Path, port: int) -> None:
+def _write_ssh(folder: Path, port: int, key: Path) -> None:
+    """An `ssh` that knows port and key: it takes `~` for the user's real home, where the head's key is not."""
     folder.mkdir(parents=True)
     ssh = folder / "ssh"
-    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F /dev/null -p {port} "$@"\n')
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F /dev/null -p {port} -i {key} "$@"\n')
     ssh.chmod(0o755)
 
 

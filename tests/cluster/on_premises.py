@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from tests.cluster.hosts import ADDRESSES, Hosts
 from tests.end_to_end.commands import environment
@@ -46,7 +46,8 @@ class OnPremises:
 def describe(hosts: Hosts, folder: Path, scratch: Path, variables: dict[str, str]) -> OnPremises:
     """Fill in the documented file: addresses, key, free ports, and no installation."""
     gcs, dashboard, client, agent, other_agent = map(str, free_ports(5))
-    cluster = yaml.safe_load(VARIANT.read_text())
+    yaml = YAML(typ="safe")
+    cluster = yaml.load(VARIANT)
     cluster["cluster_name"] = folder.name
     cluster["provider"] |= {"head_ip": ADDRESSES[0], "worker_ips": [ADDRESSES[1]]}
     cluster["auth"] = {"ssh_user": hosts.user, "ssh_private_key": str(hosts.key)}
@@ -72,7 +73,7 @@ def describe(hosts: Hosts, folder: Path, scratch: Path, variables: dict[str, str
         },
     )
     file = folder / "cluster.yaml"
-    file.write_text(yaml.safe_dump(cluster))
+    yaml.dump(cluster, file)
     return OnPremises(hosts, file, f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}")
 
 
