@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import ClusterError
+from orchestrator.launch.autoscaling import nodes_that_may_come
 from orchestrator.resources import NodeResources
 
 
@@ -132,10 +133,10 @@ def _require_answer(where: RayAddress) -> None:
 
 
 def nodes_of_cluster() -> list[NodeResources]:
-    """What the live nodes of the connected cluster have in all."""
+    """What the nodes of the connected cluster have in all: the live ones, and those that its autoscaler may add."""
     import ray
 
-    return [
+    live = [
         NodeResources(
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
@@ -144,6 +145,7 @@ def nodes_of_cluster() -> list[NodeResources]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+    return live + nodes_that_may_come(live)
 
 
 def set_environment(where: RayAddress) -> None:

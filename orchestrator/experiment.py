@@ -61,8 +61,20 @@ def run_search(
                 trials=trials,
                 afterwards=afterwards,
             ) as run:
-                tuning.result().run_trials(spec, plan, datasets, run, trials=trials, verbose=verbose)
+                tuning.result().run_trials(
+                    spec,
+                    plan,
+                    datasets,
+                    run,
+                    trials=trials,
+                    verbose=verbose,
+                    count_slots=None if where.is_private else lambda: _slots_at_present(spec, trials),
+                )
     return read_search(run.directory)
+
+
+def _slots_at_present(spec: ExperimentSpec, trials: int) -> int:
+    return plan_slots(spec.compute, nodes_of_cluster(), trials=trials).slots
 
 
 def _planned_trials(spec: ExperimentSpec) -> int:

@@ -16,7 +16,6 @@ if __name__ == "__main__":
     try:
         from orchestrator.launch.head import launch
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"error: {error.name} is not installed on the head\nhint: see setup_commands in cluster.yaml"
-        )
+        missing = f"error: {error.name} is not installed on the head"
+        sys.exit(f"{missing}\nhint: see setup_commands in cluster.yaml\nexit code: 5")
     launch(NAME, EXPERIMENT, (*OPTIONS, *sys.argv[1:]))

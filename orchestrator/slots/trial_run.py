@@ -12,7 +12,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
 
 RESTARTS = 2
-"""How often a trial goes on after its slot lost a worker."""
+"""How often a trial goes on after its slot lost a worker, without having come further in between."""
 
 
 class TrialRun:
@@ -40,7 +40,7 @@ class TrialRun:
         """Train the next epoch, validate, and keep what is worth keeping.
 
         Raises:
-            WorkerLost: more than `RESTARTS` times.
+            WorkerLost: more than `RESTARTS` times in this epoch.
         """
         while True:
             try:
@@ -50,6 +50,7 @@ class TrialRun:
                 continue
             if report.epoch > self._reported:
                 self._reported = report.epoch
+                self._restarts = RESTARTS
                 return report
 
     def _run_epoch(self) -> EpochReport:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -14,6 +15,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.spec import ExperimentSpec
 from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
+from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.schedulers import make_scheduler
 from orchestrator.tuning.searchers import make_searcher
 from orchestrator.tuning.trainable import TrialTrainable
@@ -38,11 +40,19 @@ TUNE_SETTINGS = {
 """Read by Tune when it runs."""
 
 RESTARTS = 2
-"""How often a trial whose process died is started again; it goes on from its last checkpoint."""
+"""How often a trial whose process died is started again without having come further; it goes on from its last
+checkpoint."""
 
 
 def run_trials(
-    spec: ExperimentSpec, plan: SlotPlan, datasets: Datasets, run: RunFolder, *, trials: int, verbose: bool
+    spec: ExperimentSpec,
+    plan: SlotPlan,
+    datasets: Datasets,
+    run: RunFolder,
+    *,
+    trials: int,
+    verbose: bool,
+    count_slots: Callable[[], int] | None = None,
 ) -> None:
     """Run the trials of a search until none is left.
 
@@ -53,6 +63,7 @@ def run_trials(
         run: where everything that happens is recorded, and below which trials keep their checkpoints.
         trials: how many at most.
         verbose: let Tune speak.
+        count_slots: how many slots fit at present, where nodes may join.
 
     Raises:
         EquipoiseError: what happens cannot be recorded any more.
@@ -80,6 +91,7 @@ def run_trials(
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
     scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
+    growth = [] if count_slots is None else [SlotGrowth(proposals, scheduler, count_slots)]
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
@@ -96,7 +108,7 @@ def run_trials(
                 storage_path=scratch,
                 max_failures=RESTARTS,
                 reuse_actors=True,
-                callbacks=[Bookkeeper(log, scheduler.reasons)],
+                callbacks=[Bookkeeper(log, scheduler.reasons), *growth],
                 raise_on_failed_trial=False,
                 verbose=2 if verbose else 0,
             )

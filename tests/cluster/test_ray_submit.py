@@ -193,8 +193,8 @@ def test_a_lost_connection_leaves_the_search_running_and_the_same_command_follow
     os.killpg(connection.pid, signal.SIGKILL)
     connection.wait()
     printed = submit(cluster)
-    assert "following the job pairs-" in printed
-    assert "4 completed" in printed
+    assert "following the job pairs-" in printed, printed
+    assert "4 completed" in printed, printed
     assert "exit code: 0" in printed.splitlines(), printed
 
 
