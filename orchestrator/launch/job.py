@@ -1,4 +1,4 @@
-"""The command of a cluster's job: `python -m orchestrator.launch.job JOB [OPTIONS of equipoise search]`.
+"""The command of a cluster's job: `python -m orchestrator.launch.job [OPTIONS of equipoise search]`.
 
 It begins in the folder that was uploaded, which goes when the job ends, and moves to `$EQUIPOISE_STORAGE`, a folder
 that all nodes see: relative paths of the experiment start there, and so do its results.
@@ -9,13 +9,13 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.launch.submission import ENVIRONMENT_FILE, EXPERIMENT_FILE
+from orchestrator.launch.submission import ENVIRONMENT_FILE, EXPERIMENT_FILE, JOB
 
 STORAGE = "EQUIPOISE_STORAGE"
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
-def prepare(job: str) -> Path:
+def prepare() -> Path:
     """Take what was uploaded, go to where results are kept, and return the experiment's file there."""
     secrets = Path(ENVIRONMENT_FILE)
     os.environ.update(json.loads(secrets.read_text()))
@@ -26,7 +26,7 @@ def prepare(job: str) -> Path:
     storage.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("EQUIPOISE_CACHE", str(storage / "cache"))
     os.chdir(storage)
-    file = storage / f"{job}.yaml"
+    file = storage / f"{os.environ[JOB]}.yaml"
     file.write_text(experiment)
     return file
 
@@ -42,8 +42,7 @@ def main(arguments: list[str]) -> None:
     """Run the search. Ends the process with its exit code."""
     from orchestrator.cli import main as run_command
 
-    job, *options = arguments
-    sys.argv = ["equipoise", "search", str(prepare(job)), *options]
+    sys.argv = ["equipoise", "search", str(prepare()), *arguments]
     run_command()
 
 

@@ -1,6 +1,5 @@
 """A search on a cluster that is elsewhere, seen from who waits for it."""
 
-import logging
 import sys
 
 from orchestrator.launch.follow import INTERRUPTED, follow
@@ -23,7 +22,6 @@ def run_elsewhere(
     Raises:
         ClusterError: no dashboard answers, it takes no job, or it stops answering.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
     client = job_client(address)
     job, started = start_or_find(client, submission, again=again)
     printed: list[str] = []

@@ -6,6 +6,7 @@ dashboard or a log, such as a password of MLflow's, travels in the uploaded fold
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -20,6 +21,8 @@ from orchestrator.errors import ClusterError
 
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
+JOB = "EQUIPOISE_JOB"
+"""The variable with the job's id."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def job_client(address: str) -> Any:
     """
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # after the import, which sets it
     try:
         return JobSubmissionClient(address.rstrip("/"))
     except Exception as error:  # Ray raises ConnectionError and RuntimeError, with a paragraph each
@@ -77,10 +81,12 @@ def start_or_find(client: Any, submission: Submission, *, again: bool = False) -
     job = submission.job if number == 1 else f"{submission.job}-{number}"
     with tempfile.TemporaryDirectory(prefix="equipoise-job-") as folder:
         Path(folder, EXPERIMENT_FILE).write_text(submission.experiment)
-        Path(folder, ENVIRONMENT_FILE).write_text(json.dumps(mlflow_variables(os.environ)))
+        # With the job's name, since folders of equal content are one and the same to Ray.
+        variables = {JOB: job, **mlflow_variables(os.environ)}
+        Path(folder, ENVIRONMENT_FILE).write_text(json.dumps(variables))
         try:
             client.submit_job(
-                entrypoint=entrypoint(job, submission.options),
+                entrypoint=entrypoint(submission.options),
                 submission_id=job,
                 runtime_env={"working_dir": folder},
                 metadata={"equipoise": submission.name},
@@ -92,9 +98,9 @@ def start_or_find(client: Any, submission: Submission, *, again: bool = False) -
     return job, True
 
 
-def entrypoint(job: str, options: Sequence[str]) -> str:
+def entrypoint(options: Sequence[str]) -> str:
     """The command of the job, for the head's shell."""
-    return shlex.join(["python", "-m", "orchestrator.launch.job", job, *options])
+    return shlex.join(["python", "-m", "orchestrator.launch.job", *options])
 
 
 def mlflow_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -191,6 +191,7 @@ def test_a_lost_connection_leaves_the_search_running_and_the_same_command_follow
         if "started the job" in line:
             break
     os.killpg(connection.pid, signal.SIGKILL)
+    connection.stdout.close()
     connection.wait()
     printed = submit(cluster)
     assert "following the job pairs-" in printed, printed
@@ -200,7 +201,7 @@ def test_a_lost_connection_leaves_the_search_running_and_the_same_command_follow
 
 def test_the_true_exit_code_is_the_last_line(cluster: OnPremises) -> None:
     lines = submit(cluster, "-s", "training.epochs=none").splitlines()
-    assert "exit code: 2" in lines
+    assert "exit code: 2" in lines, lines
     assert any("training.epochs" in line for line in lines)
 
 

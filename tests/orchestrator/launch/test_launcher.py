@@ -71,7 +71,7 @@ def test_a_launcher_that_nothing_answers_ends_with_the_exit_code(tmp_path: Path)
 
 @given(options=st.lists(text.filter(lambda option: "\0" not in option)))
 def test_no_option_is_changed_by_the_shell(options: list[str]) -> None:
-    assert shlex.split(entrypoint("pairs-1", options))[4:] == options
+    assert shlex.split(entrypoint(options))[3:] == options
 
 
 def test_a_job_is_known_by_its_experiment_and_options() -> None:
