@@ -18,6 +18,7 @@ import psutil
 
 from orchestrator.errors import ClusterError
 from orchestrator.launch.autoscaling import nodes_that_may_come
+from orchestrator.limits import core_limit, memory_left
 from orchestrator.resources import NodeResources
 
 
@@ -42,9 +43,16 @@ class RayAddress:
 
 
 def this_machine() -> NodeResources:
-    """Cores that this process may use, GPUs that the driver's tools can see, and free memory in bytes."""
+    """Cores that this process may use, GPUs that the driver's tools can see, and free memory in bytes.
+
+    In a container, what its limits leave of them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return NodeResources(cpus=cores, gpus=_count_gpus(), memory=psutil.virtual_memory().available)
+    if (limit := core_limit()) is not None:
+        cores = max(1, min(cores, int(limit)))
+    free = psutil.virtual_memory().available
+    left = memory_left()
+    return NodeResources(cpus=cores, gpus=_count_gpus(), memory=free if left is None else min(free, left))
 
 
 def _count_gpus() -> int:
