@@ -10,6 +10,7 @@ from rich.text import Text
 from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.records import objectives_of
+from orchestrator.tracking.uri import without_login
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -46,7 +47,7 @@ def plan(started: Event) -> RenderableType:
     facts |= {
         "runs on": _resources(started.get("slots") or {}),
         "results": str(started.get("directory") or (spec.get("tracking") or {}).get("storage", "")),
-        "MLflow": str(started.get("tracking_uri") or ""),
+        "MLflow": without_login(str(started.get("tracking_uri") or "")),
     }
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)

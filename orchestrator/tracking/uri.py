@@ -73,6 +73,14 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme.lower() in _REMOTE or uri == "databricks"
 
 
+def without_login(uri: str) -> str:
+    """The same URI without a user's name and password, to be shown."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
+
+
 def unreachable(uri: str, timeout: float = 3.0) -> str | None:
     """Why a server does not answer at present; None if it does, or if there is no server to ask.
 
@@ -84,7 +92,7 @@ def unreachable(uri: str, timeout: float = 3.0) -> str | None:
     from urllib.request import urlopen
 
     try:
-        with urlopen(f"{uri}/health", timeout=timeout):  # noqa: S310 - http
+        with urlopen(f"{without_login(uri)}/health", timeout=timeout):  # noqa: S310 - http
             return None
     except HTTPError:
         return None  # it answers; a login is MLflow's client's business
