@@ -100,4 +100,5 @@ def _resources(slots: Mapping[str, Any]) -> str:
     workers = int(slots.get("workers") or 1)
     each = per_worker if workers == 1 else f"{workers} workers of {per_worker}"
     number = int(slots.get("slots") or 1)
-    return each if number == 1 else f"{number} trials at a time, each {each}"
+    limit = f" (limited by {slots['limited_by']})" if slots.get("limited_by") else ""
+    return (each if number == 1 else f"{number} trials at a time, each {each}") + limit

@@ -27,6 +27,19 @@ search: {trials: 5, sampler: random, space: {training.optimizer.lr: {log: [1e-3,
 """
 
 
+def start_search(cluster: Cluster, folder: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
+    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    there = {**token, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "search", "experiment.yaml", *options],
+        cwd=folder,
+        env=environment(there),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head with one core."""
@@ -60,15 +73,7 @@ def test_a_node_that_joins_adds_a_slot_and_one_that_dies_loses_no_trial(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
-    search = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "search", "experiment.yaml"],
-        cwd=tmp_path,
-        env=environment({**token, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    search = start_search(cluster, tmp_path)
     wait_until(lambda: len(running(tmp_path)) == 1, search)
     joined = cluster.add_node(num_cpus=1)
     wait_until(lambda: len(running(tmp_path)) == 2, search)
@@ -80,3 +85,23 @@ def test_a_node_that_joins_adds_a_slot_and_one_that_dies_loses_no_trial(
         (event["trial"], event["report"]["epoch"]) for event in events(tmp_path) if event["event"] == "epoch"
     }
     assert len(epochs) == 5 * 12
+
+
+def test_a_cluster_without_workers_is_asked_for_those_that_may_come(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+        refused = start_search(cluster, tmp_path, "-n", "1")
+        assert "this machine has 0" in refused.communicate(timeout=100)[1]
+        assert refused.returncode == 5
+
+        may_come = json.dumps([{"count": 1, "cpus": 1}])
+        search = start_search(
+            cluster, tmp_path, "-n", "1", "-s", "training.epochs=1", EQUIPOISE_MAY_COME=may_come
+        )
+        wait_until(lambda: bool(events(tmp_path)), search)
+        cluster.add_node(num_cpus=1)
+        printed, complaint = search.communicate(timeout=100)
+        assert "1 completed" in printed, complaint
+    finally:
+        cluster.shutdown()
