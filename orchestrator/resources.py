@@ -86,7 +86,7 @@ def plan_slots(
         in_memory = sum(_workers_on(node, cpus, gpus, within_memory=True) for node in nodes) // workers
         slots = max(1, min(fitting, in_memory))
         limited_by = _limit(nodes, cpus, gpus, within_memory=in_memory < fitting)
-        if trials is not None and trials < slots:
+        if trials is not None and trials <= slots:
             slots, limited_by = trials, ""
     return SlotPlan(slots=slots, workers=workers, cpus=cpus, gpus=gpus, limited_by=limited_by)
 
