@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, ConfigError
+from orchestrator.launch.follow import exit_code_of
 
+DATA = 3
+"""The exit code of a `DataError`."""
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 JOB = "EQUIPOISE_JOB"
@@ -65,17 +68,19 @@ def job_client(address: str) -> Any:
 def start_or_find(client: Any, submission: Submission, *, again: bool = False) -> tuple[str, bool]:
     """Start the job of a search, unless there is one. Returns its id, and whether it was started now.
 
+    A job that ended before it trained, for something that could be mended (exit codes 2, 3 and 5), counts as none.
+
     Args:
         client: of `job_client`.
         submission: the search.
-        again: start another one, if the last one has ended.
+        again: start another one also if the last one has trained and ended.
 
     Raises:
         ClusterError: the cluster takes no job.
     """
     known = [job for job in client.list_jobs() if _number(submission, job.submission_id)]
     latest = max(known, key=lambda job: _number(submission, job.submission_id), default=None)
-    if latest is not None and not (again and latest.status.is_terminal()):
+    if latest is not None and not (latest.status.is_terminal() and (again or _never_trained(latest))):
         return str(latest.submission_id), False
     number = 1 if latest is None else _number(submission, latest.submission_id) + 1
     job = submission.job if number == 1 else f"{submission.job}-{number}"
@@ -109,6 +114,10 @@ def mlflow_variables(environment: Mapping[str, str]) -> dict[str, str]:
     if urlsplit(found.get("MLFLOW_TRACKING_URI", "")).scheme in ("", "file", "sqlite"):
         found.pop("MLFLOW_TRACKING_URI", None)
     return found
+
+
+def _never_trained(job: Any) -> bool:
+    return exit_code_of(job) in (ConfigError.exit_code, DATA, ClusterError.exit_code)
 
 
 def _number(submission: Submission, job: str | None) -> int:

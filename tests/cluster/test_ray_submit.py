@@ -1,6 +1,7 @@
 """`ray up`, `ray submit`, `ray down` on two hosts of this machine: the product's main way, as it is typed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,6 +204,8 @@ def test_the_true_exit_code_is_the_last_line(cluster: OnPremises) -> None:
     lines = submit(cluster, "-s", "training.epochs=none").splitlines()
     assert "exit code: 2" in lines, lines
     assert any("training.epochs" in line for line in lines)
+    again = submit(cluster, "-s", "training.epochs=none")
+    assert re.search(r"started the job pairs-\w{8}-2;", again), "what never trained is not followed again"
 
 
 def test_a_file_as_tracking_store_is_refused_on_two_nodes(cluster: OnPremises, folder: Path) -> None:
