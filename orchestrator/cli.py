@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.errors import EquipoiseError
+from orchestrator.errors import ConfigError, EquipoiseError
 from orchestrator.launch.commands import app as cluster
 from trainables.errors import DataError
 
@@ -137,6 +137,8 @@ def search(
     """Run the search."""
     if (address or "").startswith(("http://", "https://")):
         raise typer.Exit(_search_elsewhere(str(address), config, overrides, trials, as_json, again))
+    if again:
+        raise ConfigError("--again is for jobs", "Give --address http://host:8265 with it, or leave it out.")
     if address is not None:
         os.environ["RAY_ADDRESS"] = address
     from orchestrator.experiment import run_search

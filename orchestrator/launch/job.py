@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from orchestrator.errors import ClusterError
 from orchestrator.launch.submission import ENVIRONMENT_FILE, EXPERIMENT_FILE, JOB
 
 STORAGE = "EQUIPOISE_STORAGE"
@@ -16,18 +17,28 @@ _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def prepare() -> Path:
-    """Take what was uploaded, go to where results are kept, and return the experiment's file there."""
+    """Take what was uploaded, go to where results are kept, and return the experiment's file there.
+
+    Raises:
+        ClusterError: the folder cannot be written.
+    """
     secrets = Path(ENVIRONMENT_FILE)
     os.environ.update(json.loads(secrets.read_text()))
     secrets.unlink()
     experiment = Path(EXPERIMENT_FILE).read_text()
     _keep_upload_from_workers()
     storage = Path(os.environ.get(STORAGE) or "~/equipoise").expanduser()
-    storage.mkdir(parents=True, exist_ok=True)
+    file = storage / f"{os.environ[JOB]}.yaml"
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        file.write_text(experiment)
+    except OSError as error:
+        raise ClusterError(
+            f"{STORAGE}: {storage} cannot be written on the head: {error.strerror}",
+            "Mount the shared folder there, or name another one in cluster.env.",
+        ) from error
     os.environ.setdefault("EQUIPOISE_CACHE", str(storage / "cache"))
     os.chdir(storage)
-    file = storage / f"{os.environ[JOB]}.yaml"
-    file.write_text(experiment)
     return file
 
 
@@ -42,7 +53,12 @@ def main(arguments: list[str]) -> None:
     """Run the search. Ends the process with its exit code."""
     from orchestrator.cli import main as run_command
 
-    sys.argv = ["equipoise", "search", str(prepare()), *arguments]
+    try:
+        experiment = prepare()
+    except ClusterError as error:
+        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        sys.exit(error.exit_code)
+    sys.argv = ["equipoise", "search", str(experiment), *arguments]
     run_command()
 
 

@@ -20,7 +20,7 @@ from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
 from tests.cluster.on_premises import ROOT, TOKEN, OnPremises, describe
 from tests.end_to_end.commands import environment, run
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXPERIMENT = """
 name: pairs
@@ -102,7 +102,7 @@ def cluster(folder: Path, mlflow: str, other_ray: Any) -> Iterator[OnPremises]:
 
 def _wait_for_worker(two: Hosts) -> None:
     log = two.homes[1] / ".equipoise" / "ray.log"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (log.exists() and "Ray runtime started" in log.read_text()):
         assert time.monotonic() < deadline, "the autoscaler has not started the worker"
         time.sleep(0.5)
