@@ -22,6 +22,8 @@ from orchestrator.launch.follow import exit_code_of
 
 DATA = 3
 """The exit code of a `DataError`."""
+SECONDS_TO_END = "60"
+"""What a search that is stopped has to say its ending; Ray's default of 3 s is too short to tell MLflow."""
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 JOB = "EQUIPOISE_JOB"
@@ -93,7 +95,7 @@ def start_or_find(client: Any, submission: Submission, *, again: bool = False) -
             client.submit_job(
                 entrypoint=entrypoint(submission.options),
                 submission_id=job,
-                runtime_env={"working_dir": folder},
+                runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": SECONDS_TO_END}},
                 metadata={"equipoise": submission.name},
             )
         except Exception as error:

@@ -17,8 +17,8 @@ import pytest
 from orchestrator.report.records import find_search, read_search
 from tests.cluster.hosts import ADDRESSES, Hosts, hosts
 from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
-from tests.cluster.on_premises import ROOT, TOKEN, OnPremises, describe
-from tests.end_to_end.commands import environment, run
+from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe
+from tests.end_to_end.commands import SCRIPT, environment, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -225,6 +225,45 @@ def test_the_same_search_from_a_laptop_or_ci(cluster: OnPremises) -> None:
     refused = run(home, *command, extra={**login, "RAY_AUTH_TOKEN": "f" * 64})
     assert refused.returncode == 5, refused.stderr
     assert "RAY_AUTH_TOKEN" in refused.stderr
+
+
+def test_a_search_that_is_stopped_keeps_and_tells_what_was_done(cluster: OnPremises, folder: Path) -> None:
+    home = cluster.file.parent
+    login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+    search = subprocess.Popen(
+        [SCRIPT, "search", "experiment.yaml", "--address", cluster.dashboard, "-s", "training.epochs=500"],
+        cwd=home,
+        env=environment(login),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    known = len(list((folder / "shared" / "equipoise_runs").glob("*")))
+    deadline = time.monotonic() + 120
+    while not _has_an_epoch(folder / "shared" / "equipoise_runs" / f"pairs-{known + 1:03d}"):
+        assert time.monotonic() < deadline
+        assert search.poll() is None, search.communicate()
+        time.sleep(0.2)
+    (job,) = _running_jobs(cluster, home, login)
+    run(home, "job", "stop", job, "--no-wait", "--address", cluster.dashboard, command=(RAY,), extra=login)
+    printed, complaint = search.communicate(timeout=120)
+    assert search.returncode == 130, printed + complaint
+    assert "interrupted" in printed
+    assert read_search(folder / "shared" / "equipoise_runs" / f"pairs-{known + 1:03d}").told
+
+
+def _has_an_epoch(directory: Path) -> bool:
+    journal = directory / "journal.jsonl"
+    return journal.exists() and '"event":"epoch"' in journal.read_text()
+
+
+def _running_jobs(cluster: OnPremises, home: Path, login: dict[str, str]) -> list[str]:
+    listed = run(home, "job", "list", "--address", cluster.dashboard, command=(RAY,), extra=login).stdout
+    return [
+        str(re.search(r"submission_id='([^']+)'", entry)[1])  # type: ignore[index]
+        for entry in listed.split("JobDetails(")
+        if "RUNNING" in entry
+    ]
 
 
 def test_another_ray_on_the_hosts_outlives_the_cluster(
