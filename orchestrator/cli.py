@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.errors import EquipoiseError
+from orchestrator.errors import ConfigError, EquipoiseError
+from orchestrator.launch.commands import app as cluster
 from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
@@ -51,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cluster)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.")]
 Overrides = Annotated[
@@ -123,8 +125,23 @@ def search(
     trials: Trials = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray to run on: http://host:8265 (as a job there), host:6379 or auto."
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="With http://: not the search of before, but another one.")
+    ] = False,
 ) -> None:
     """Run the search."""
+    if (address or "").startswith(("http://", "https://")):
+        raise typer.Exit(_search_elsewhere(str(address), config, overrides, trials, as_json, again))
+    if again:
+        raise ConfigError("--again is for jobs", "Give --address http://host:8265 with it, or leave it out.")
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address
     from orchestrator.experiment import run_search
 
     _run(run_search, config, _with_trials(overrides, trials), as_json=as_json, verbose=verbose)
@@ -223,6 +240,21 @@ def _fail(message: str, hint: str) -> None:
 
 def _with_trials(overrides: list[str] | None, trials: int | None) -> list[str]:
     return [*(overrides or []), *([] if trials is None else [f"search.trials={trials}"])]
+
+
+def _search_elsewhere(
+    address: str, config: Path, overrides: list[str] | None, trials: int | None, as_json: bool, again: bool
+) -> int:
+    """Have a cluster run the search as a job, and follow it."""
+    from orchestrator.launch.remote import run_elsewhere
+    from orchestrator.launch.submission import Submission
+    from orchestrator.spec import load_spec
+
+    changes = _with_trials(overrides, trials)
+    spec = load_spec(config, changes)
+    options = [part for change in changes for part in ("-s", change)] + ["--json"] * as_json
+    submission = Submission(spec.name, spec.text, tuple(options))
+    return run_elsewhere(address, submission, again=again, only_result=as_json)
 
 
 def _run(

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import ClusterError
+from orchestrator.launch.autoscaling import nodes_that_may_come
+from orchestrator.limits import core_limit, memory_left
 from orchestrator.private_ray import end_private_ray
 from orchestrator.resources import NodeResources
 from orchestrator.scratch import ScratchFolder
@@ -41,9 +43,16 @@ class RayAddress:
 
 
 def this_machine() -> NodeResources:
-    """Cores that this process may use, GPUs that the driver's tools can see, and free memory in bytes."""
+    """Cores that this process may use, GPUs that the driver's tools can see, and free memory in bytes.
+
+    In a container, what its limits leave of them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return NodeResources(cpus=cores, gpus=_count_gpus(), memory=psutil.virtual_memory().available)
+    if (limit := core_limit()) is not None:
+        cores = max(1, min(cores, int(limit)))
+    free = psutil.virtual_memory().available
+    left = memory_left()
+    return NodeResources(cpus=cores, gpus=_count_gpus(), memory=free if left is None else min(free, left))
 
 
 def _count_gpus() -> int:
@@ -134,10 +143,10 @@ def require_answer(where: RayAddress) -> None:
 
 
 def nodes_of_cluster() -> list[NodeResources]:
-    """What the live nodes of the connected cluster have in all."""
+    """What the nodes of the connected cluster have in all: the live ones, and those that its autoscaler may add."""
     import ray
 
-    return [
+    live = [
         NodeResources(
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
@@ -146,6 +155,7 @@ def nodes_of_cluster() -> list[NodeResources]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+    return live + nodes_that_may_come(live)
 
 
 def set_environment(where: RayAddress) -> None:

@@ -3,10 +3,12 @@
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from pathlib import Path
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_environment, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
+from orchestrator.launch.node_checks import check_nodes
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
 from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
@@ -49,18 +51,33 @@ def run_search(
         data = background.submit(datasets.prepare_all)
         with connected(where, machine, verbose=verbose):
             plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=trials)
+            prepared = data.result()
+            if not where.is_private:
+                check_nodes(Path(spec.tracking.storage).absolute(), prepared.directory, start.tracking_uri)
             with open_run(
                 spec,
                 "search",
-                data.result(),
+                prepared,
                 listeners=listeners,
                 start=start,
                 plan=plan,
                 trials=trials,
                 afterwards=afterwards,
             ) as run:
-                tuning.result().run_trials(spec, plan, datasets, run, trials=trials, verbose=verbose)
+                tuning.result().run_trials(
+                    spec,
+                    plan,
+                    datasets,
+                    run,
+                    trials=trials,
+                    verbose=verbose,
+                    count_slots=None if where.is_private else lambda: _slots_at_present(spec, trials),
+                )
     return read_search(run.directory)
+
+
+def _slots_at_present(spec: ExperimentSpec, trials: int) -> int:
+    return plan_slots(spec.compute, nodes_of_cluster(), trials=trials).slots
 
 
 def _planned_trials(spec: ExperimentSpec) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import ClusterError
@@ -35,11 +35,18 @@ class SlotPlan:
     """GPUs per worker."""
     in_process: bool | None = None
     """As in `SlotRequest`."""
+    limited_by: str = field(default="", compare=False)
+    """What an automatic number of slots follows from, in words."""
 
     @property
     def slot(self) -> dict[str, Any]:
         """The arguments of a `SlotRequest`."""
-        return {name: value for name, value in asdict(self).items() if name != "slots"}
+        return {
+            "workers": self.workers,
+            "cpus": self.cpus,
+            "gpus": self.gpus,
+            "in_process": self.in_process,
+        }
 
     @property
     def trial_resources(self) -> dict[str, float]:
@@ -85,7 +92,10 @@ def plan_slots(
         raise ClusterError(_arithmetic(least, workers, cpus, gpus, nodes), hint=_cure(fitting, compute))
     in_memory = sum(_workers_on(node, cpus, gpus, within_memory=True) for node in nodes) // workers
     slots = int(max(least, min(fitting, in_memory, most)))
-    return SlotPlan(slots=slots, workers=workers, cpus=cpus, gpus=gpus)
+    limited_by = ""
+    if slots < most:
+        limited_by = _limit(nodes, cpus, gpus, within_memory=in_memory < fitting)
+    return SlotPlan(slots=slots, workers=workers, cpus=cpus, gpus=gpus, limited_by=limited_by)
 
 
 def plan_training(compute: ComputeConfig, nodes: Sequence[NodeResources]) -> SlotPlan:
@@ -133,6 +143,15 @@ def _workers_on(node: NodeResources, cpus: int, gpus: float, *, within_memory: b
     if within_memory and node.memory:
         limits.append(node.memory // MEMORY_PER_WORKER)
     return min(limits)
+
+
+def _limit(nodes: Sequence[NodeResources], cpus: int, gpus: float, *, within_memory: bool) -> str:
+    """What there is of the scarcest: `8 cores`, `2 GPUs` or `3.2 GB of free memory`."""
+    if within_memory:
+        return f"{sum(node.memory for node in nodes) / 1e9:.1f} GB of free memory"
+    cores, devices = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    kind, total = ("GPU", devices) if gpus and devices / gpus <= cores / cpus else ("core", cores)
+    return f"{total:g} {kind}{'s' * (total != 1)}"
 
 
 def _arithmetic(slots: int, workers: int, cpus: int, gpus: float, nodes: Sequence[NodeResources]) -> str:

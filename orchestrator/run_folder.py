@@ -21,8 +21,9 @@ from orchestrator.journal import Event, Journal
 from orchestrator.report.records import read_search
 from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
+from orchestrator.tracking.login import refuses_login
 from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unreachable
+from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unreachable, without_login
 from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
 
@@ -90,7 +91,8 @@ class RunStart:
         """Take the time, and see that results can be kept: a run survives a server that goes away, but not a typo.
 
         Raises:
-            TrackingError: the tracking store cannot be used as configured, or its server does not answer.
+            TrackingError: the tracking store cannot be used as configured, its server does not answer, or it refuses
+                the login.
             EquipoiseError: the folder of results cannot be written.
         """
         began = time.time()
@@ -100,8 +102,13 @@ class RunStart:
             _require_writable(database.parent, "tracking.mlflow", TrackingError)
         if (reason := unreachable(uri)) is not None:
             raise TrackingError(
-                f"no MLflow server answers at {uri}: {reason}",
+                f"no MLflow server answers at {without_login(uri)}: {reason}",
                 "Start it, or correct tracking.mlflow or MLFLOW_TRACKING_URI.",
+            )
+        if (reason := refuses_login(uri)) is not None:
+            raise TrackingError(
+                f"the MLflow server at {uri} refuses the login: {reason}",
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
             )
         return cls(began, uri)
 

@@ -3,11 +3,13 @@
 import contextlib
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import RunFailed
+from orchestrator.launch.node_checks import check_nodes
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
 from orchestrator.run_folder import Listener, RunFolder, RunStart, decoding_to, open_run
@@ -44,6 +46,8 @@ def train(
         plan = replace(plan, in_process=where.is_private and plan.workers == 1)
         datasets = Datasets(spec, report=decoding_to(listeners))
         data = datasets.of(spec.trial_config())
+        if not where.is_private:
+            check_nodes(Path(spec.tracking.storage).absolute(), data.directory, start.tracking_uri)
         run = stack.enter_context(
             open_run(
                 spec,

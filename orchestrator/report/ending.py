@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.report import formats, pareto
 from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.tables import finite
-from orchestrator.tracking.uri import experiment_link, is_remote
+from orchestrator.tracking.uri import experiment_link, is_remote, without_login
 
 OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 4, 130
 
@@ -58,7 +58,7 @@ def ending_json(record: SearchRecord) -> dict[str, Any]:
         "pareto": [trial.trial for trial in record.front],
         "hypervolume": finite(record.hypervolume()),
         "reference": record.reference,
-        "tracking_uri": record.tracking_uri,
+        "tracking_uri": record.tracking_uri and without_login(record.tracking_uri),
         "experiment_id": record.experiment_id,
     }
 
@@ -156,7 +156,7 @@ def _where(record: SearchRecord) -> RenderableType:
     table = _plain_table()
     table.columns[0].style = "dim"
     table.add_row("results", str(record.directory))
-    uri = record.tracking_uri or ""
+    uri = without_login(record.tracking_uri or "")
     if is_remote(uri) and record.experiment_id is not None:
         table.add_row("MLflow", experiment_link(uri, record.experiment_id, record.view))
     elif uri:

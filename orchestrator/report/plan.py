@@ -10,6 +10,7 @@ from rich.text import Text
 from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.records import objectives_of
+from orchestrator.tracking.uri import without_login
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -49,7 +50,7 @@ def plan(started: Event) -> RenderableType:
         "sources": _sources(spec, started.get("data") or {}),
         "runs on": _resources(started.get("slots") or {}),
         "results": str(started.get("directory") or (spec.get("tracking") or {}).get("storage", "")),
-        "MLflow": str(started.get("tracking_uri") or ""),
+        "MLflow": without_login(str(started.get("tracking_uri") or "")),
     }
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
@@ -114,4 +115,5 @@ def _resources(slots: Mapping[str, Any]) -> str:
     workers = int(slots.get("workers") or 1)
     each = per_worker if workers == 1 else f"{workers} workers of {per_worker}"
     number = int(slots.get("slots") or 1)
-    return each if number == 1 else f"{number} trials at a time, each {each}"
+    limit = f" (limited by {slots['limited_by']})" if slots.get("limited_by") else ""
+    return (each if number == 1 else f"{number} trials at a time, each {each}") + limit

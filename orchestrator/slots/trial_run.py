@@ -13,7 +13,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
 
 WORKER_LOSSES = 2
-"""How often a trial goes on after its slot lost a worker."""
+"""How often a trial goes on after its slot lost a worker, without having come further in between."""
 
 
 class TrialRun:
@@ -29,7 +29,7 @@ class TrialRun:
         self._assignment = assignment
         self._best = assignment.directory / "best"
         self._last = assignment.directory / "last"
-        self._restarts = WORKER_LOSSES
+        self._losses_left = WORKER_LOSSES
         self._reported = 0
         self._saved = 0.0
         self._state: Path | None = None
@@ -41,7 +41,7 @@ class TrialRun:
         """Train the next epoch, validate, and keep what is worth keeping.
 
         Raises:
-            WorkerLost: more than `WORKER_LOSSES` times.
+            WorkerLost: more than `WORKER_LOSSES` times in this epoch.
         """
         return self._next_epoch(0.0)[0]
 
@@ -62,6 +62,7 @@ class TrialRun:
                 continue
             if report.epoch > self._reported:
                 self._reported = report.epoch
+                self._losses_left = WORKER_LOSSES
                 return report, more
 
     def _run_epoch(self, until: float) -> tuple[EpochReport, bool]:
@@ -85,9 +86,9 @@ class TrialRun:
             self._go_on_after(loss)
 
     def _go_on_after(self, loss: WorkerLost) -> None:
-        if self._restarts == 0:
+        if self._losses_left == 0:
             raise loss
-        self._restarts -= 1
+        self._losses_left -= 1
         self._start(self._state)
 
 

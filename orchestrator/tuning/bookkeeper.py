@@ -36,6 +36,7 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         self._log = log
         self._reasons = reasons
         self._last: dict[str, dict[str, Any]] = {}
+        self._furthest: dict[str, int] = {}
 
     @_recording
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -50,6 +51,10 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         """Epochs have ended, or the trial has failed for a reason of its own."""
         name = trial.config["trial"]
         self._last[name] = result
+        if result["epoch"] > self._furthest.get(name, 0):
+            # Nodes may die as often as they like if the trial gets on in between.
+            self._furthest[name] = result["epoch"]
+            trial.run_metadata.num_failures = 0
         for told in result["epochs"]:
             self._log.epoch(name, told["report"], result["start_seconds"], ended=told["time"])
 

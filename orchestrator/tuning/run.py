@@ -1,6 +1,7 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -14,6 +15,7 @@ from orchestrator.scratch import scratch_folder
 from orchestrator.spec import ExperimentSpec
 from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
+from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.schedulers import make_scheduler
 from orchestrator.tuning.searchers import make_searcher
 from orchestrator.tuning.trainable import TrialTrainable
@@ -41,11 +43,19 @@ SECONDS_AT_ONCE = 0.5
 """Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
 
 SLOT_LOSSES = 2
-"""How often a trial whose process died is started again; it goes on from its last checkpoint."""
+"""How often a trial whose process died is started again without having come further; it goes on from its last
+checkpoint."""
 
 
 def run_trials(
-    spec: ExperimentSpec, plan: SlotPlan, datasets: Datasets, run: RunFolder, *, trials: int, verbose: bool
+    spec: ExperimentSpec,
+    plan: SlotPlan,
+    datasets: Datasets,
+    run: RunFolder,
+    *,
+    trials: int,
+    verbose: bool,
+    count_slots: Callable[[], int] | None = None,
 ) -> None:
     """Run the trials of a search until none is left.
 
@@ -56,6 +66,7 @@ def run_trials(
         run: where everything that happens is recorded, and below which trials keep their checkpoints.
         trials: how many at most.
         verbose: let Tune speak.
+        count_slots: how many slots fit at present, where nodes may join.
 
     Raises:
         EquipoiseError: what happens cannot be recorded any more.
@@ -85,6 +96,7 @@ def run_trials(
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
+    growth = [] if count_slots is None else [SlotGrowth(proposals, scheduler, count_slots)]
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
@@ -101,7 +113,7 @@ def run_trials(
                 storage_path=str(scratch),
                 max_failures=SLOT_LOSSES,
                 reuse_actors=True,
-                callbacks=[Bookkeeper(log, scheduler.reasons)],
+                callbacks=[Bookkeeper(log, scheduler.reasons), *growth],
                 raise_on_failed_trial=False,
                 verbose=2 if verbose else 0,
             )

@@ -126,6 +126,23 @@ def test_no_more_slots_than_trials() -> None:
     assert plan_slots(compute(slots=8), [node(3)], trials=3).slots == 3
 
 
+@pytest.mark.parametrize(
+    ("section", "nodes", "limit"),
+    [
+        ({}, [node(2)], "2 cores"),
+        ({}, [node(8, gpus=2)], "2 GPUs"),
+        ({}, [node(1, gpus=2)], "1 core"),
+        ({}, [node(8, memory=2 * GB)], "2.0 GB of free memory"),
+        ({"slots": 2}, [node(8)], ""),
+    ],
+)
+def test_an_automatic_number_of_slots_says_what_it_follows_from(
+    section: dict[str, Any], nodes: list[NodeResources], limit: str
+) -> None:
+    assert plan_slots(compute(**section), nodes).limited_by == limit
+    assert plan_slots(compute(**section), nodes, trials=1).limited_by == ""
+
+
 def test_one_worker_requests_what_it_uses_and_several_are_reserved_by_train() -> None:
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0).trial_resources == {"cpu": 2}
     assert SlotPlan(slots=1, workers=1, cpus=2, gpus=0.5).trial_resources == {"cpu": 2, "gpu": 0.5}
