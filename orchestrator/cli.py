@@ -17,7 +17,9 @@ from orchestrator.errors import EquipoiseError
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
+    from orchestrator.replay import History
     from orchestrator.report.records import SearchRecord
+    from orchestrator.run_folder import Listener
 
 DATA = 3
 INTERRUPTED = 130
@@ -141,6 +143,28 @@ def demo(
 
 
 @app.command()
+def resume(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
+    storage: Storage = Path("equipoise_runs"),
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Go on with a search or training that was interrupted; of a finished one, print the ending."""
+    from orchestrator.replay import read_history
+    from orchestrator.report.records import find_search
+    from orchestrator.resumption import resume as run
+
+    directory = find_search(storage, search_id).resolve()
+    earlier = read_history(directory)
+
+    def conduct(listeners: tuple["Listener", ...]) -> "SearchRecord":
+        return run(directory, listeners=listeners, verbose=verbose)
+
+    _enter(earlier.started.get("working_directory"))
+    _conduct(conduct, as_json=as_json, verbose=verbose, earlier=earlier)
+
+
+@app.command()
 def show(
     search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
     pareto: Annotated[
@@ -199,30 +223,55 @@ def _run(
     verbose: bool,
 ) -> None:
     """Load the file, conduct the run under a display, print its ending, and exit with its code."""
-    from orchestrator.report.display import open_display
-    from orchestrator.report.ending import exit_code, print_ending
-    from orchestrator.report.records import read_search
     from orchestrator.spec import load_spec
 
     spec = load_spec(config, overrides or [])
+    _conduct(
+        lambda listeners: conduct(spec, listeners=listeners, verbose=verbose),
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
+def _conduct(
+    conduct: Callable[[tuple["Listener", ...]], "SearchRecord"],
+    *,
+    as_json: bool,
+    verbose: bool,
+    earlier: "History | None" = None,
+) -> None:
+    """Conduct a run under a display, print its ending, and exit with its code. `earlier`: of one that goes on."""
+    from orchestrator.report.display import open_display
+    from orchestrator.report.ending import exit_code, print_ending
+    from orchestrator.report.records import read_search
+
     if not verbose:
         _silence_libraries()
     begun: list[Path] = []
 
     def follow(event: dict[str, Any]) -> None:
-        if event["event"] == "search_started":
+        if event["event"] in ("search_started", "search_resumed"):
             begun.append(Path(event["directory"]))
 
     with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
         try:
             with open_display(as_json=as_json) as display:
-                record = conduct(spec, listeners=(follow, display.on_event), verbose=verbose)
+                if earlier is not None:
+                    display.recall(earlier.events)
+                record = conduct((follow, display.on_event))
         except KeyboardInterrupt:
             if not begun:
                 raise
             record = read_search(begun[0])
     print_ending(record, as_json=as_json)
     raise typer.Exit(exit_code(record))
+
+
+def _enter(folder: str | None) -> None:
+    """Work in the folder where a run was started: its own modules are found from there."""
+    if folder is not None and Path(folder).is_dir():
+        os.chdir(folder)
+        sys.path.insert(0, folder)
 
 
 @contextlib.contextmanager

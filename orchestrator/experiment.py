@@ -6,6 +6,7 @@ from importlib import import_module
 
 from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_environment, this_machine
 from orchestrator.datasets import Datasets
+from orchestrator.replay import History
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
 from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
@@ -14,7 +15,11 @@ from search_spaces.space import SearchSpace
 
 
 def run_search(
-    spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = (), verbose: bool = False
+    spec: ExperimentSpec,
+    *,
+    listeners: tuple[Listener, ...] = (),
+    verbose: bool = False,
+    earlier: History | None = None,
 ) -> SearchRecord:
     """Run the search that `spec` describes, and return its trials.
 
@@ -22,13 +27,14 @@ def run_search(
         spec: what `load_spec` returned.
         listeners: called with every event as it is journaled (see `orchestrator.journal`).
         verbose: show what Ray and its workers print.
+        earlier: what there is of this search already (`resume`).
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the search was interrupted; what it did is kept.
     """
-    start = RunStart.now(spec)
+    start = RunStart.now(spec, earlier)
     where, machine = RayAddress.from_environment(), this_machine()
     trials = _planned_trials(spec)
     # What can never fit is an error before anything starts; a cluster must be asked first.
@@ -55,8 +61,12 @@ def run_search(
                 plan=plan,
                 trials=trials,
                 afterwards=afterwards,
+                earlier=earlier,
             ) as run:
-                tuning.result().run_trials(spec, plan, datasets, run, trials=trials, verbose=verbose)
+                history = earlier.events if earlier else ()
+                tuning.result().run_trials(
+                    spec, plan, datasets, run, trials=trials, history=history, verbose=verbose
+                )
     return read_search(run.directory)
 
 

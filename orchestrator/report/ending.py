@@ -164,6 +164,8 @@ def _where(record: SearchRecord) -> RenderableType:
             "",
             f"not told everything yet; to finish: python -m orchestrator.tracking.writer {record.directory}",
         )
+    if record.status in ("interrupted", "running"):
+        table.add_row("next", f"equipoise resume {record.search_id}")
     if record.kind != "train":
         table.add_row("next", f"equipoise show {record.search_id} --pareto")
     ui = "" if is_remote(uri) else "equipoise ui"

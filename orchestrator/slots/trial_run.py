@@ -8,8 +8,10 @@ from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
 from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
-SECONDS_BETWEEN_CHECKPOINTS = 30.0
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
+LARGEST_SHARE = 0.05
+"""Of the time, that writing states may take: large ones are written less often."""
 
 RESTARTS = 2
 """How often a trial goes on after its slot lost a worker."""
@@ -30,7 +32,8 @@ class TrialRun:
         self._last = assignment.directory / "last"
         self._restarts = RESTARTS
         self._reported = 0
-        self._saved = 0.0
+        self._epoch = 0
+        self._next_save = 0.0
         self._state: Path | None = None
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
@@ -54,17 +57,35 @@ class TrialRun:
 
     def _run_epoch(self) -> EpochReport:
         report = self._slot.run_epoch()
+        self._epoch = report.epoch
         if report.best:
             self._slot.save_best(self._best)
-        if not report.finished and time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
-            self._slot.save(self._last)
-            self._saved = time.monotonic()
-            self._state = self._last
         return report
+
+    def checkpoint_if_due(self) -> None:
+        """Write the training state, if the last one is old enough.
+
+        To be called before an epoch when those before it are recorded, and never else: a state of an epoch that the
+        journal does not know would make that epoch lost to a resume.
+        """
+        began = time.monotonic()
+        if self._epoch == 0 or began < self._next_save:
+            return
+        try:
+            self._slot.save(self._last)
+        except WorkerLost:
+            return  # the epoch that follows finds out, and goes on from the state before
+        self._state = self._last
+        self._saved(began)
+
+    def _saved(self, began: float) -> None:
+        now = time.monotonic()
+        self._next_save = now + max(SECONDS_BETWEEN_CHECKPOINTS, (now - began) / LARGEST_SHARE)
 
     def _start(self, checkpoint: Path | None) -> None:
         self._state = checkpoint
-        self._saved = time.monotonic()
+        self._epoch = 0
+        self._saved(time.monotonic())
         try:
             self._slot.start(self._assignment, checkpoint)
         except WorkerLost as loss:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -9,6 +10,7 @@ from ray.air._internal import usage
 from ray.tune.execution import class_cache
 
 from orchestrator.datasets import Datasets
+from orchestrator.journal import Event
 from orchestrator.resources import SlotPlan
 from orchestrator.run_folder import RunFolder
 from orchestrator.spec import ExperimentSpec
@@ -42,7 +44,14 @@ RESTARTS = 2
 
 
 def run_trials(
-    spec: ExperimentSpec, plan: SlotPlan, datasets: Datasets, run: RunFolder, *, trials: int, verbose: bool
+    spec: ExperimentSpec,
+    plan: SlotPlan,
+    datasets: Datasets,
+    run: RunFolder,
+    *,
+    trials: int,
+    history: Sequence[Event],
+    verbose: bool,
 ) -> None:
     """Run the trials of a search until none is left.
 
@@ -52,6 +61,7 @@ def run_trials(
         datasets: prepares what trials name.
         run: where everything that happens is recorded, and below which trials keep their checkpoints.
         trials: how many at most.
+        history: the journal so far, of a search that is resumed.
         verbose: let Tune speak.
 
     Raises:
@@ -78,14 +88,20 @@ def run_trials(
 
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
-    run.listeners.insert(0, proposals.hear)
     scheduler = make_scheduler(spec.search.stop_early, epochs=spec.most_epochs)
+    run.listeners.insert(0, proposals.hear)
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
         tempfile.TemporaryDirectory(prefix="eqp-tune-", ignore_cleanup_errors=True) as scratch,
         TrialLog(run) as log,
     ):
+        for event in history:
+            for hear in (proposals.hear, scheduler.hear, log.hear):
+                hear(event)
+        log.settle(scheduler.reasons)
+        if not proposals.has_more():
+            return
         try:
             tune.run(
                 TrialTrainable,

@@ -101,6 +101,10 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
         """Free the slot of a trial. How it ended is heard from the journal."""
         self._running = {number for number in self._running if trial_name(number) != trial_id}
 
+    def has_more(self) -> bool:
+        """Whether a trial is left to run: after a whole journal was heard, there may be none."""
+        return bool(self._waiting) or len(self._known) < self._trials
+
     def _next_proposal(self) -> tuple[int, dict[str, Value]] | None:
         if self._waiting:
             number = min(self._waiting)
