@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DATA = 3
 INTERRUPTED = 130
+SECONDS_TO_INSIST = 0.5
+"""Signals that follow the first one sooner are the same one."""
 
 
 class Commands(TyperGroup):
@@ -297,12 +300,29 @@ def _silence_libraries() -> None:
     )  # failed trials are told by the display and the ending
 
 
+class _Interrupts:
+    """The first signal ends a run in good order, which takes seconds; the second ends it now. Nothing is lost."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+            raise KeyboardInterrupt
+        # Whoever starts us may pass on the signal that the terminal has sent to us as well.
+        if time.monotonic() - self._first > SECONDS_TO_INSIST:
+            os.write(2, b"\nstopped; go on with: equipoise resume\n")
+            os._exit(INTERRUPTED)
+
+
 def main() -> None:
     """Run the command line."""
     # A scheduler's SIGTERM and a closed terminal end a run as Ctrl-C does: what was done is kept and told.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    on_interrupt = _Interrupts()
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
-            signal.signal(ending, signal.default_int_handler)
+            signal.signal(ending, on_interrupt)
     sys.path.insert(0, str(Path.cwd()))  # for `model.backbone: my_pkg.nets:build`, as `python -m` would
     try:
         app()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.journal import FILE_NAME, follow_journal
+from orchestrator.lease import is_held
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
@@ -76,8 +77,8 @@ class Follower:
 
     def _close(self) -> bool:
         """Our search is gone without a word: say so of whatever it left running. A resume takes it up again."""
-        if not self._runs.started or self._runs.over:
-            return True
+        if not self._runs.started or self._runs.over or is_held(self._directory):
+            return True  # nothing to say, or it goes on already, with a writer that waits for our lock
         self._runs.abandon()
         return self._tell()
 

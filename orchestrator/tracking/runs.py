@@ -65,6 +65,8 @@ class SearchRuns:
         self._begun: dict[str, Event] = {}
         self._last_epoch: dict[str, int] = {}
         self._open: set[str] = set()
+        self._on_front: set[str] = set()
+        """Trials that were told to be in the Pareto set, at an earlier end of the search."""
 
     @property
     def started(self) -> bool:
@@ -114,7 +116,10 @@ class SearchRuns:
             self._end_trial(trial, "interrupted", "the process of the search died", time)
         if not self._single:
             update = self._update(SEARCH)
-            update.tags[f"{scheme.TAG}status"] = "interrupted"
+            update.tags |= {
+                f"{scheme.TAG}status": "interrupted",
+                f"{scheme.TAG}reason": "the process of the search died",
+            }
             update.status, update.ended = scheme.STATUS["interrupted"], time
 
     def take(self) -> list[RunUpdate]:
@@ -201,8 +206,9 @@ class SearchRuns:
     def _end_trial(self, trial: str, status: str, reason: str, time: int) -> None:
         self._open.discard(trial)
         record, update = self._log.trial(trial), self._update(trial)
-        best = scheme.metrics_of_best(record.metrics, record.best_epoch)
-        update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
+        if status != "interrupted":  # it may go on to a better epoch, and MLflow forgets no metric
+            best = scheme.metrics_of_best(record.metrics, record.best_epoch)
+            update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
         update.tags |= {f"{scheme.TAG}status": status, f"{scheme.TAG}reason": reason or "none"}
         if record.degraded:
             update.tags[f"{scheme.TAG}degraded"] = f"{record.degraded} steps with equal weights"
@@ -215,15 +221,21 @@ class SearchRuns:
         if self._single:
             return
         record = self._log.record()
-        for chosen in record.front:
-            update = self._update(chosen.trial)
-            update.tags |= {f"{scheme.TAG}pareto": "true", "mlflow.runColor": scheme.PARETO_COLOR}
+        front = {trial.trial for trial in record.front}
+        for trial in sorted(front | self._on_front):
+            color = scheme.PARETO_COLOR if trial in front else scheme.OTHER_COLOR
+            self._update(trial).tags |= {
+                f"{scheme.TAG}pareto": str(trial in front).lower(),
+                "mlflow.runColor": color,
+            }
+        self._on_front = front
         update = self._update(SEARCH)
         update.tags |= {
             f"{scheme.TAG}status": event["status"],
+            f"{scheme.TAG}reason": scheme.REASONS.get(event["status"], "none"),
             "mlflow.note.content": _last_note(record, event),
         }
-        if event.get("hypervolume") is not None:
+        if event.get("hypervolume") is not None and event["status"] == "completed":
             update.metrics.append(Metric("best/hypervolume", event["hypervolume"], time, 0))
         update.status, update.ended = scheme.STATUS.get(event["status"], "FINISHED"), time
 

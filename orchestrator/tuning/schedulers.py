@@ -42,12 +42,12 @@ class AshaScheduler(QueueScheduler):
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Learn what trials have reached, and so which were stopped. What is judged already stays so."""
-        if (
-            event["event"] != "epoch" or event["report"]["finished"]
-        ):  # Tune does not ask for a trial's last one
+        if event["event"] != "epoch":
             return
         report = event["report"]
-        if self._halving.metric in report["metrics"]:
+        if self._halving.metric in report["metrics"] and not report.get(
+            "finished"
+        ):  # Tune asks for no last epoch
             self._judge(event["trial"], report["epoch"], report["metrics"][self._halving.metric])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
