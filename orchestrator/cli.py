@@ -4,9 +4,7 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
+from orchestrator.interrupts import INTERRUPTED, handle_interrupts
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,10 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.report.records import SearchRecord
     from orchestrator.run_folder import Listener
 
+RUN_FAILED = 1
 DATA = 3
-INTERRUPTED = 130
-SECONDS_TO_INSIST = 0.5
-"""Signals that follow the first one sooner are the same one."""
 
 
 class Commands(TyperGroup):
@@ -168,6 +165,33 @@ def resume(
 
 
 @app.command()
+def rerun(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="As `show` names it: t003.")],
+    search_id: Annotated[str | None, typer.Option("--search", help="Default: the latest.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if anything came out differently.")
+    ] = False,
+    storage: Storage = Path("equipoise_runs"),
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a trial again, and compare every epoch with what was recorded, bit by bit."""
+    from orchestrator.replay import read_history
+    from orchestrator.report.comparison import print_comparison
+    from orchestrator.report.records import find_search
+    from orchestrator.rerun import rerun as run
+
+    directory = find_search(storage, search_id).resolve()
+    if not verbose:
+        _silence_libraries()
+    _enter(read_history(directory).started.get("working_directory"))
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        found = run(directory, trial, verbose=verbose)
+    print_comparison(found, as_json=as_json)
+    raise typer.Exit(RUN_FAILED if check and not found.is_equal else 0)
+
+
+@app.command()
 def show(
     search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
     pareto: Annotated[
@@ -300,29 +324,9 @@ def _silence_libraries() -> None:
     )  # failed trials are told by the display and the ending
 
 
-class _Interrupts:
-    """The first signal ends a run in good order, which takes seconds; the second ends it now. Nothing is lost."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-
-    def __call__(self, number: int, frame: object) -> None:
-        if self._first is None:
-            self._first = time.monotonic()
-            raise KeyboardInterrupt
-        # Whoever starts us may pass on the signal that the terminal has sent to us as well.
-        if time.monotonic() - self._first > SECONDS_TO_INSIST:
-            os.write(2, b"\nstopped; go on with: equipoise resume\n")
-            os._exit(INTERRUPTED)
-
-
 def main() -> None:
     """Run the command line."""
-    # A scheduler's SIGTERM and a closed terminal end a run as Ctrl-C does: what was done is kept and told.
-    on_interrupt = _Interrupts()
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
-            signal.signal(ending, on_interrupt)
+    handle_interrupts()
     sys.path.insert(0, str(Path.cwd()))  # for `model.backbone: my_pkg.nets:build`, as `python -m` would
     try:
         app()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -19,15 +20,27 @@ def provenance(directory: Path) -> dict[str, Any]:
 
     Returns:
         `versions` by package; `git`, the commit, with `+` appended if there are uncommitted changes, None outside a
-        repository; `git_diff`, the SHA-256 of those changes, None if there are none.
+        repository; `git_diff`, the SHA-256 of those changes, None if there are none; `processor`, this machine's.
     """
+    facts, diff = _look()
+    if diff is not None and len(diff) <= LARGEST_DIFF:
+        with contextlib.suppress(OSError):
+            (directory / f"changes-{facts['git_diff'][:12]}.diff").write_text(diff + "\n")
+    return facts
+
+
+def provenance_now() -> dict[str, Any]:
+    """As `provenance`, but nothing is kept."""
+    return _look()[0]
+
+
+def _look() -> tuple[dict[str, Any], str | None]:
+    """What is recorded, and the uncommitted changes."""
     commit = _git("describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*")
     diff = _git("diff", "HEAD") if commit is not None and commit.endswith("+") else None
     digest = hashlib.sha256(diff.encode()).hexdigest() if diff is not None else None
-    if diff is not None and digest is not None and len(diff) <= LARGEST_DIFF:
-        with contextlib.suppress(OSError):
-            (directory / f"changes-{digest[:12]}.diff").write_text(diff)
-    return {"versions": installed_versions(), "git": commit, "git_diff": digest}
+    facts = {"versions": installed_versions(), "git": commit, "git_diff": digest, "processor": _processor()}
+    return facts, diff
 
 
 def installed_versions() -> dict[str, str]:
@@ -37,6 +50,15 @@ def installed_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):  # run from a clone that is not installed
             versions[package] = version(package)
     return versions
+
+
+def _processor() -> str:
+    """The processor's name: the last bits of a training depend on its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str | None:

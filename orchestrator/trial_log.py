@@ -7,10 +7,8 @@ from typing import Any, Self
 
 from orchestrator.errors import EquipoiseError
 from orchestrator.journal import Event
+from orchestrator.repeats import differing
 from orchestrator.run_folder import RunFolder
-
-OF_THE_CLOCK = ("images_per_second",)
-"""What a report says of an epoch that is not the same when it is repeated."""
 
 
 @dataclass
@@ -23,8 +21,8 @@ class _Progress:
     train_seconds: float = 0.0
     best_epoch: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """By epoch, without what the clock says."""
+    reports: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    """By epoch."""
     is_finished: bool = False
     """By its last epoch's own account."""
 
@@ -33,7 +31,7 @@ class _Progress:
         self.epochs = report["epoch"]
         self.train_seconds += report["seconds"]
         self.is_finished = report["finished"]
-        self.reports[self.epochs] = _without_clock(report)
+        self.reports[self.epochs] = report
         if report["best"]:
             self.best_epoch, self.metrics = report["epoch"], report["metrics"]
 
@@ -115,17 +113,10 @@ class TrialLog:
         progress.add(report)
         self._record("epoch", trial=trial, report=report, **first)
 
-    def _compare(self, trial: str, report: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    def _compare(self, trial: str, report: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
         """Record that a repeated epoch is not the one that was recorded, if so."""
-        repeated = _without_clock(report)
-        differing = {
-            f"{part}.{name}": [value, repeated[part].get(name)]
-            for part in ("metrics", "training")
-            for name, value in known[part].items()
-            if not _same(value, repeated[part].get(name))
-        }
-        if differing:
-            self._record("epoch_differed", trial=trial, epoch=report["epoch"], values=differing)
+        if values := differing(recorded, report):
+            self._record("epoch_differed", trial=trial, epoch=report["epoch"], values=values)
 
     def end(self, trial: str, status: str, reason: str = "") -> None:
         """The trial is over: completed, pruned, failed or interrupted. A second end is passed over."""
@@ -156,13 +147,3 @@ class TrialLog:
     ) -> None:
         for trial in self._trials:
             self.end(trial, "interrupted", "the run ended before it")
-
-
-def _without_clock(report: Mapping[str, Any]) -> dict[str, Any]:
-    training = {name: value for name, value in report["training"].items() if name not in OF_THE_CLOCK}
-    return {"metrics": dict(report["metrics"]), "training": training}
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal, or both not a number."""
-    return bool(one == other or (one != one and other != other))

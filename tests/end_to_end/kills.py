@@ -5,8 +5,9 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,30 @@ OF_THE_CLOCK = {"overall/images_per_s"}
 """Metrics that are not the same when an epoch is repeated."""
 
 
+SAVING_OFTEN = (
+    sys.executable,
+    "-c",
+    "from orchestrator.slots import trial_run as t; t.SECONDS_BETWEEN_CHECKPOINTS = 0.1; t.LARGEST_SHARE = 0.5\n"
+    "from orchestrator.cli import main; main()",
+)
+"""`equipoise`, with a checkpoint after every epoch of trials in its own process."""
+
+
 class Driver:
     """An `equipoise` command of a folder, whose one run is `<folder>/equipoise_runs/<name>`."""
 
     def __init__(
-        self, folder: Path, name: str, *arguments: str, extra: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        name: str,
+        *arguments: str,
+        command: Sequence[str] = (SCRIPT,),
+        extra: Mapping[str, str] | None = None,
     ) -> None:
         self.run = folder / "equipoise_runs" / name
         with (folder / "printed.txt").open("ab") as printed:
             self.process = subprocess.Popen(
-                [SCRIPT, *arguments],
+                [*command, *arguments],
                 cwd=folder,
                 env=environment(extra),
                 stdout=printed,
@@ -73,10 +88,14 @@ class Driver:
 
 @contextlib.contextmanager
 def driver(
-    folder: Path, name: str, *arguments: str, extra: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    *arguments: str,
+    command: Sequence[str] = (SCRIPT,),
+    extra: Mapping[str, str] | None = None,
 ) -> Iterator[Driver]:
     """A `Driver`, which does not outlive a test that fails."""
-    started = Driver(folder, name, *arguments, extra=extra)
+    started = Driver(folder, name, *arguments, command=command, extra=extra)
     try:
         yield started
     finally:

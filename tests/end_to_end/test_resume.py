@@ -1,13 +1,14 @@
 """Whatever kills a run, resuming it gives what would have been: nothing lost, nothing twice, nothing invented."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.commands import EXPERIMENT, last_line, run
+from tests.end_to_end.commands import EXPERIMENT, SCRIPT, last_line, run
 from tests.end_to_end.kills import (
+    SAVING_OFTEN,
     Driver,
     after_epochs,
     curves,
@@ -53,13 +54,17 @@ def overridden(settings: list[str]) -> list[str]:
 
 
 def killed_and_resumed(
-    folder: Path, name: str, command: list[str], points: list[Callable[[Driver], bool]]
+    folder: Path,
+    name: str,
+    command: list[str],
+    points: list[Callable[[Driver], bool]],
+    program: Sequence[str] = (SCRIPT,),
 ) -> int:
     """Run `command`, kill it at the first point, resume, kill at the next and so on; how often it was killed."""
     kills = 0
     arguments = command
     for point in points:
-        with driver(folder, name, *arguments) as going:
+        with driver(folder, name, *arguments, command=program) as going:
             if going.wait_for(point):
                 going.kill()
                 kills += 1
@@ -103,11 +108,11 @@ def test_a_training_killed_in_the_middle_of_epochs_and_of_checkpoints_is_the_und
     for folder in folders:
         folder.mkdir()
         (folder / "experiment.yaml").write_text(EXPERIMENT)
-    settings = ["training.epochs=20", "model.backbone.width=512"]
+    settings = ["training.epochs=10", "model.backbone.width=256"]
     command = ["train", "experiment.yaml", *overridden(settings)]
     draw = random.Random(0)
-    points = [after_epochs(1, draw), writing_a_checkpoint, after_epochs(8, draw), writing_a_checkpoint]
-    kills = killed_and_resumed(folders[0], "pairs-train-001", command, points)
+    points = [after_epochs(1, draw), writing_a_checkpoint, after_epochs(5, draw), writing_a_checkpoint]
+    kills = killed_and_resumed(folders[0], "pairs-train-001", command, points, SAVING_OFTEN)
     assert kills == len(points)
     assert half_written(folders[0] / "equipoise_runs" / "pairs-train-001"), "killed too late"
     last_line(run(folders[1], *command, "--json"))
