@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RUN_FAILED = 1
 DATA = 3
+ENVIRONMENT = 5
 
 
 class Commands(TyperGroup):
@@ -70,6 +71,7 @@ Verbose = Annotated[
 Trials = Annotated[
     int | None, typer.Option("-n", "--trials", min=1, metavar="N", help="Same as -s search.trials=N.")
 ]
+TrackingUri = Annotated[str, typer.Option("--tracking-uri", help="Default: as in experiment files.")]
 Storage = Annotated[
     Path,
     typer.Option("--storage", metavar="DIR", help="Folder of journals and checkpoints (tracking.storage)."),
@@ -210,15 +212,39 @@ def show(
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-    tracking_uri: Annotated[
-        str, typer.Option("--tracking-uri", help="Default: as in experiment files.")
-    ] = "auto",
+    tracking_uri: TrackingUri = "auto",
 ) -> None:
     """Open MLflow's UI on this project's results."""
     from orchestrator.tracking.ui import run_ui
     from orchestrator.tracking.uri import resolve_tracking_uri
 
     run_ui(resolve_tracking_uri(tracking_uri, Path.cwd()), host=host, port=port)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
+    storage: Storage = Path("equipoise_runs"),
+    tracking_uri: TrackingUri = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Look for what would break a run here, and for what killed ones have left behind."""
+    from orchestrator.doctor import examine, report
+
+    _silence_libraries()
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        findings = examine(storage, tracking_uri, fix=fix)
+    if as_json:
+        typer.echo(json.dumps(report(findings)))
+    else:
+        for finding in findings:
+            state = "mended" if finding.is_mended else "breaks runs" if finding.breaks_runs else "untidy"
+            typer.echo(f"{state}: {finding.problem} [{finding.code}]")
+            if finding.cure:
+                typer.echo(f"  {finding.cure}")
+        if not findings:
+            typer.echo("nothing is wrong")
+    raise typer.Exit(ENVIRONMENT if any(f.breaks_runs and not f.is_mended for f in findings) else 0)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import time
 INTERRUPTED = 130
 """The exit code."""
 SECONDS_TO_INSIST = 0.5
-"""Signals that follow the first one sooner are the same one: whoever started us may pass on what we have got as well."""
+"""Signals that follow the first one sooner are the same one, passed on by whoever started us."""
 
 
 def handle_interrupts() -> None:

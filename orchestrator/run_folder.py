@@ -188,7 +188,7 @@ def open_run(
             afterwards.callback(writer.finish, patience)
             seconds = time.time() - start.time + (earlier.seconds if earlier else 0.0)
             with contextlib.suppress(EquipoiseError):  # a full disk: what ended the run says so already
-                run.record("search_ended", status=status, seconds=seconds, **_outcome(directory))
+                run.record("search_ended", status=status, seconds=seconds, **outcome(directory))
 
 
 def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> None:
@@ -203,7 +203,7 @@ def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> Non
         )
 
 
-def _outcome(directory: Path) -> dict[str, Any]:
+def outcome(directory: Path) -> dict[str, Any]:
     """The Pareto set and its hypervolume, as journaled at the end of a search."""
     record = read_search(directory)
     return {

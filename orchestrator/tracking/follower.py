@@ -23,6 +23,8 @@ BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.05
 """Of the time, that telling may take: where it is slow, batches are larger."""
+LEASE_SECONDS = 180.0
+"""For how long MLflow is told that the search is alive; renewed after a third of it."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 GIVE_UP_SECONDS = 600.0
 """How long a follower whose search is gone keeps trying to reach MLflow."""
@@ -55,14 +57,18 @@ class Follower:
         with lock:
             self._state = read_state(self._directory)
             self._read_told()
-            next_time = 0.0
+            next_time = next_lease = 0.0
             ended = False
             while True:
                 alone = self._alone()
                 new = self._read_new()
                 ended = self._runs.over and (ended or new)
                 due = alone or self._runs.over or time.monotonic() >= next_time
-                if self._read > self._state.offset and self._runs.started and due:
+                expiring = not alone and time.monotonic() >= next_lease
+                if expiring and self._runs.renew_lease(time.time() + LEASE_SECONDS):
+                    next_lease = time.monotonic() + LEASE_SECONDS / 3
+                    due = True
+                if due and (self._read > self._state.offset or self._runs.has_news) and self._runs.started:
                     began = time.monotonic()
                     if not self._tell():
                         return 1

@@ -19,6 +19,8 @@ from orchestrator.tracking import scheme
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""
+LEASE = f"{scheme.TAG}lease"
+"""Tag of the search's own run (or the training's only one): until when, in seconds since 1970, it counts as alive."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class SearchRuns:
     def uid(self) -> str:
         """Tells this search from all others, also from those of the same name in another folder."""
         start = self._log.started
-        return hashlib.sha256(f"{start['search_id']} {start['time']!r}".encode()).hexdigest()[:16]
+        return uid_of(start)
 
     def feed(self, event: Event) -> None:
         """Take in the next event."""
@@ -108,6 +110,14 @@ class SearchRuns:
                 self._trial_ended(event)
             case "search_ended":
                 self._search_ended(event)
+
+    def renew_lease(self, until: float) -> bool:
+        """Say that the search is alive until then (seconds since 1970); False if it has no run to say it of."""
+        roots = [trial for trial in self._begun if self._single or trial == SEARCH]
+        if not roots or self.over:
+            return False
+        self._update(roots[0]).tags[LEASE] = f"{until:.0f}"
+        return True
 
     def abandon(self) -> None:
         """Close whatever is open, because the process of the search died without ending it."""
@@ -127,6 +137,11 @@ class SearchRuns:
         updates = sorted(self._pending.values(), key=lambda update: update.nested)
         self._pending = {}
         return updates
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._pending)
 
     @property
     def _single(self) -> bool:
@@ -273,6 +288,11 @@ class SearchRuns:
             }
             for split, images in (data.get("splits") or {}).items()
         }
+
+
+def uid_of(started: Event) -> str:
+    """Of the search that began with this event."""
+    return hashlib.sha256(f"{started['search_id']} {started['time']!r}".encode()).hexdigest()[:16]
 
 
 def _found(start: Event) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Driver:
 
     def kill(self) -> None:
         """SIGKILL, and wait until nothing that has been training is left."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
+        family = self.children()
         self.process.kill()
         self.process.wait()
         deadline = time.monotonic() + 30
@@ -76,10 +76,14 @@ class Driver:
         """Its exit code."""
         return self.process.wait(seconds)
 
+    def children(self) -> list[psutil.Process]:
+        """All that it has started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
     def processes(self, title: str) -> list[psutil.Process]:
         """Ray's processes of this command whose title begins so."""
         found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in self.children():
             with contextlib.suppress(psutil.Error):
                 if (process.cmdline() or [""])[0].startswith(title):
                     found.append(process)
