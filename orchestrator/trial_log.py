@@ -79,13 +79,33 @@ class TrialLog:
         """Whether the trial is over for good, not only interrupted."""
         return trial in self._trials and self._trials[trial].status not in (None, "interrupted")
 
-    def begin(self, trial: str, number: int, values: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
-        """A slot has begun the trial, or begins it again. `values` were searched, `resolved` is the whole config."""
+    def begin(
+        self,
+        trial: str,
+        number: int,
+        values: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        *,
+        heard: int = 0,
+        cause: str | None = None,
+    ) -> None:
+        """A slot has begun the trial, or begins it again.
+
+        Args:
+            trial: its name.
+            number: from 0.
+            values: what was searched.
+            resolved: the whole config.
+            heard: how many beginnings and ends of trials were recorded when `values` were proposed.
+            cause: what killed the process that ran it before, if it begins again for that.
+        """
         if trial in self._trials:
             self._trials[trial].status = None
-            self._record("trial_restarted", trial=trial)
+            self._record("trial_restarted", trial=trial, **({"cause": cause} if cause else {}))
             return
-        self._record("trial_started", trial=trial, number=number, config=values, resolved=resolved)
+        self._record(
+            "trial_started", trial=trial, number=number, heard=heard, config=values, resolved=resolved
+        )
         self._trials[trial] = _Progress()
 
     def has_begun(self, trial: str) -> bool:

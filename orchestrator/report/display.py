@@ -90,7 +90,8 @@ class EventLines(AbstractContextManager["EventLines", None]):
                 self._line(event, f"{trial.trial} started{': ' if searched else ''}{searched}")
                 self._epoch_shown[trial.trial] = event["time"]
             case "trial_restarted":
-                self._line(event, f"{event['trial']} started again")
+                cause = f" ({event['cause']})" if event.get("cause") else ""
+                self._line(event, f"{event['trial']} started again{cause}")
             case "epoch":
                 self._epoch(event)
             case "epoch_differed":

@@ -41,7 +41,14 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has begun the trial, or begins it again."""
         config = trial.config
-        self._log.begin(config["trial"], config["number"], config["values"], config["config"])
+        self._log.begin(
+            config["trial"],
+            config["number"],
+            config["values"],
+            config["config"],
+            heard=config.get("heard", 0),
+            cause=getattr(trial, "last_cause", None),
+        )
 
     @_recording
     def on_trial_result(

@@ -39,9 +39,6 @@ TUNE_SETTINGS = {
 }
 """Read by Tune when it runs."""
 
-RESTARTS = 2
-"""How often a trial whose process died is started again; it goes on from its last checkpoint."""
-
 
 def run_trials(
     spec: ExperimentSpec,
@@ -110,7 +107,6 @@ def run_trials(
                 scheduler=scheduler,
                 resources_per_trial=plan.trial_resources,
                 storage_path=scratch,
-                max_failures=RESTARTS,
                 reuse_actors=True,
                 callbacks=[Bookkeeper(log, scheduler.reasons)],
                 raise_on_failed_trial=False,

@@ -64,6 +64,7 @@ class Driver:
 
     def kill(self) -> None:
         """SIGKILL, and wait until nothing that has been training is left."""
+        self.process.send_signal(signal.SIGSTOP)  # at this very moment; to look around takes longer
         family = self.children()
         self.process.kill()
         self.process.wait()
