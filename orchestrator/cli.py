@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
 from orchestrator.interrupts import INTERRUPTED, handle_interrupts
+from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 RUN_FAILED = 1
 DATA = 3
-ENVIRONMENT = 5
 
 
 class Commands(TyperGroup):
@@ -71,7 +71,6 @@ Verbose = Annotated[
 Trials = Annotated[
     int | None, typer.Option("-n", "--trials", min=1, metavar="N", help="Same as -s search.trials=N.")
 ]
-TrackingUri = Annotated[str, typer.Option("--tracking-uri", help="Default: as in experiment files.")]
 Storage = Annotated[
     Path,
     typer.Option("--storage", metavar="DIR", help="Folder of journals and checkpoints (tracking.storage)."),
@@ -212,7 +211,9 @@ def show(
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-    tracking_uri: TrackingUri = "auto",
+    tracking_uri: Annotated[
+        str, typer.Option("--tracking-uri", help="Default: as in experiment files.")
+    ] = "auto",
 ) -> None:
     """Open MLflow's UI on this project's results."""
     from orchestrator.tracking.ui import run_ui
@@ -223,28 +224,37 @@ def ui(
 
 @app.command()
 def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
+    ] = None,
+    overrides: Overrides = None,
     fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
-    storage: Storage = Path("equipoise_runs"),
-    tracking_uri: TrackingUri = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Look for what would break a run here, and for what killed ones have left behind."""
-    from orchestrator.doctor import examine, report
+    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow, killed runs."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.finding import exit_code, print_findings
+    from orchestrator.spec import load_spec
 
     _silence_libraries()
     with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
-        findings = examine(storage, tracking_uri, fix=fix)
-    if as_json:
-        typer.echo(json.dumps(report(findings)))
-    else:
-        for finding in findings:
-            state = "mended" if finding.is_mended else "breaks runs" if finding.breaks_runs else "untidy"
-            typer.echo(f"{state}: {finding.problem} [{finding.code}]")
-            if finding.cure:
-                typer.echo(f"  {finding.cure}")
-        if not findings:
-            typer.echo("nothing is wrong")
-    raise typer.Exit(ENVIRONMENT if any(f.breaks_runs and not f.is_mended for f in findings) else 0)
+        findings = examine(load_spec(config, overrides or []) if config is not None else None, fix=fix)
+    print_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def clean(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: all.")] = None,
+    storage: Storage = Path("equipoise_runs"),
+    with_cache: Annotated[bool, typer.Option("--cache", help="Decoded images too.")] = False,
+    really: Annotated[bool, typer.Option("--yes", help="Free it; without, only show.")] = False,
+) -> None:
+    """Show what results take on disk, and free what neither a resume nor the Pareto set needs."""
+    from orchestrator.checkpoints.clean import clean as run
+    from trainables.data.cache import cache_root
+
+    run(storage, search_id, cache_root(None, Path.cwd()) if with_cache else None, really=really)
 
 
 @app.command()
@@ -257,7 +267,7 @@ def schema() -> None:
 
 def _fail(message: str, hint: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
+    typer.echo(redacted(message), err=True)
     if hint:
         typer.secho("hint: ", fg="cyan", nl=False, err=True)
         typer.echo(hint, err=True)

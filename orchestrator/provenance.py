@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.redaction import redacted
+
 PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
 """Versions of these are part of a run's record."""
 LARGEST_DIFF = 1_000_000
@@ -25,7 +27,7 @@ def provenance(directory: Path) -> dict[str, Any]:
     facts, diff = _look()
     if diff is not None and len(diff) <= LARGEST_DIFF:
         with contextlib.suppress(OSError):
-            (directory / f"changes-{facts['git_diff'][:12]}.diff").write_text(diff + "\n")
+            (directory / f"changes-{facts['git_diff'][:12]}.diff").write_text(redacted(diff) + "\n")
     return facts
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from orchestrator.checkpoints.quota import Keeper
 from orchestrator.errors import EquipoiseError, TrackingError
 from orchestrator.journal import Event, Journal
 from orchestrator.lease import hold_lease
@@ -144,7 +145,10 @@ def open_run(
         contextlib.nullcontext() if earlier else hold_lease(directory),
         Journal(directory) as journal,
     ):
-        run = RunFolder(directory, journal, [contained(listener) for listener in listeners])
+        keeper = Keeper(spec.tracking.checkpoints, directory)
+        if earlier is not None:
+            keeper.recall(earlier.events)
+        run = RunFolder(directory, journal, [contained(keeper), *map(contained, listeners)])
         if earlier is None:
             run.record(
                 "search_started",

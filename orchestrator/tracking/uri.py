@@ -84,12 +84,18 @@ def unreachable(uri: str, timeout: float = 3.0) -> str | None:
     from urllib.request import urlopen
 
     try:
-        with urlopen(f"{uri}/health", timeout=timeout):  # noqa: S310 - http
+        with urlopen(f"{without_login(uri)}/health", timeout=timeout):  # noqa: S310 - http
             return None
     except HTTPError:
         return None  # it answers; a login is MLflow's client's business
     except (URLError, OSError) as error:
         return str(getattr(error, "reason", error))
+
+
+def without_login(uri: str) -> str:
+    """The same address without the user and password that may stand in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
 def experiment_link(server: str, experiment_id: str, run_id: str | None = None) -> str:
