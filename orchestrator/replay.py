@@ -94,10 +94,10 @@ def read_history(directory: Path) -> History:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys with different values."""
+    """Dotted keys of `old` that have another value now. What is new keeps, by its default, to what was."""
     found: list[str] = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        one, other = old.get(key), new.get(key)
+    for key, one in old.items():
+        other = new.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += _differing(one, other, f"{prefix}{key}.")
         elif one != other:

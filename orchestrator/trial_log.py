@@ -112,8 +112,11 @@ class TrialLog:
         """Whether the trial was recorded as begun."""
         return trial in self._trials
 
-    def epoch(self, trial: str, report: Mapping[str, Any], start_seconds: float) -> None:
+    def epoch(self, trial: str, report: Mapping[str, Any], start_seconds: float) -> bool:
         """One epoch has ended: its `EpochReport` as a dict, and what the trial took to reach its first step.
+
+        Returns:
+            Whether it is a new one, and not repeated.
 
         Raises:
             EquipoiseError: epochs are missing, because a checkpoint is of a later epoch than the journal knows.
@@ -121,7 +124,7 @@ class TrialLog:
         progress = self._trials[trial]
         if report["epoch"] <= progress.epochs:
             self._compare(trial, report, progress.reports[report["epoch"]])
-            return
+            return False
         if report["epoch"] > progress.epochs + 1:
             raise EquipoiseError(
                 f"{trial} went on with epoch {report['epoch']}, but the journal knows only {progress.epochs}: "
@@ -132,6 +135,7 @@ class TrialLog:
         progress.start_seconds = first.get("start_seconds", progress.start_seconds)
         progress.add(report)
         self._record("epoch", trial=trial, report=report, **first)
+        return True
 
     def _compare(self, trial: str, report: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
         """Record that a repeated epoch is not the one that was recorded, if so."""

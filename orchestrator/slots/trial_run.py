@@ -1,5 +1,6 @@
 """One trial in a slot, with its checkpoints."""
 
+import logging
 import time
 import traceback
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
 from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
+
+log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
@@ -75,7 +78,10 @@ class TrialRun:
             self._slot.save(self._last)
         except WorkerLost:
             return  # the epoch that follows finds out, and goes on from the state before
-        self._state = self._last
+        except Exception:  # a full disk, say: what the trial has learned is not worth less for it
+            log.warning("%s: no checkpoint could be written", self._assignment.trial, exc_info=True)
+        else:
+            self._state = self._last
         self._saved(began)
 
     def _saved(self, began: float) -> None:

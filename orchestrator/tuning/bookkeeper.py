@@ -57,8 +57,8 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         """One epoch has ended, or the trial has failed for a reason of its own."""
         name = trial.config["trial"]
         self._last[name] = result
-        if "report" in result:
-            self._log.epoch(name, result["report"], result["start_seconds"])
+        if "report" in result and self._log.epoch(name, result["report"], result["start_seconds"]):
+            trial.deaths.clear()  # processes may die as often as they like if the trial gets on in between
 
     @_recording
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -14,7 +14,7 @@ BUDGETS: Mapping[Cause, int] = {
     "out of memory": 1,  # other processes may have taken it; twice is the trial's own fault
     "loss of the machine": 20,  # spot machines go and come; the trial has no part in it
 }
-"""How often a trial is started again. It goes on from its last checkpoint."""
+"""How often a trial is started again without getting further. It goes on from its last checkpoint."""
 
 
 def cause_of(error: BaseException) -> Cause:

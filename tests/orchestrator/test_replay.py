@@ -155,10 +155,22 @@ def test_the_experiment_is_rebuilt_from_its_text(tmp_path: Path) -> None:
     rebuilt = History(Path(), events_of(**start)).spec()
     assert rebuilt == spec
     assert rebuilt.folder == tmp_path
+    older = {
+        key: value for key, value in spec.resolved().items() if key != "balancing"
+    }  # before there was such a key
+    assert History(Path(), events_of(**start | {"spec": older})).spec() == spec
     changed = start | {"spec": {**spec.resolved(), "seed": 99}}
     with pytest.raises(ConfigError, match="something else to this version of Equipoise: seed") as refusal:
         History(Path(), events_of(**changed)).spec()
     assert "0.0.1" in refusal.value.hint
+
+
+def test_an_experiment_that_was_built_in_python_is_rebuilt_from_its_values() -> None:
+    spec = parse_spec(EXPERIMENT)
+    rebuilt = History(Path(), events_of(spec=spec.resolved(), spec_text="")).spec()
+    assert rebuilt.resolved() == spec.resolved()
+    values = {"balancing.weights": {"left": 0.25, "right": 0.75}, "model.backbone.width": 32}
+    assert rebuilt.trial_config_with(values) == spec.trial_config_with(values)
 
 
 def test_other_data_are_refused() -> None:
