@@ -1,6 +1,10 @@
 """Whatever kills a run, resuming it gives what would have been: nothing lost, nothing twice, nothing invented."""
 
+import functools
+import os
 import random
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -94,19 +98,58 @@ def assert_the_same(folders: list[Path], name: str) -> None:
         assert found[run_name] == content, run_name
 
 
+@functools.cache
+def undisturbed(kind: str, folder: Path) -> Path:
+    """A folder in which a search of this kind was left in peace."""
+    place = folder / kind
+    place.mkdir()
+    (place / "experiment.yaml").write_text(EXPERIMENT)
+    last_line(run(place, *command_of(kind), "--json"))
+    return place
+
+
+def command_of(kind: str) -> list[str]:
+    return ["search", "experiment.yaml", *overridden(KINDS[kind][0])]
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("peace")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_search_killed_again_and_again_is_the_undisturbed_one(kind: str, tmp_path: Path) -> None:
-    settings, points = KINDS[kind]
-    folders = [tmp_path / "killed", tmp_path / "undisturbed"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "experiment.yaml").write_text(EXPERIMENT)
-    command = ["search", "experiment.yaml", *overridden(settings)]
+def test_a_search_killed_again_and_again_is_the_undisturbed_one(
+    kind: str, tmp_path: Path, peace: Path
+) -> None:
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     draw = random.Random(kind)
-    kills = killed_and_resumed(folders[0], "pairs-001", command, [after_epochs(n, draw) for n in points])
-    assert kills == len(points)
-    last_line(run(folders[1], *command, "--json"))
-    assert_the_same(folders, "pairs-001")
+    points = [after_epochs(n, draw) for n in KINDS[kind][1]]
+    assert killed_and_resumed(tmp_path, "pairs-001", command_of(kind), points) == len(points)
+    assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("CHAOS_ROUNDS", "0"))))
+def test_a_search_killed_whenever_it_may_be_is_the_undisturbed_one(
+    number: int, tmp_path: Path, peace: Path
+) -> None:
+    """While it starts, trains, ends or tells MLflow: as often as `make chaos` wants."""
+    draw = random.Random(number)
+    kind = draw.choice(list(KINDS))
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    journal = tmp_path / "equipoise_runs" / "pairs-001" / "journal.jsonl"
+    for _ in range(draw.randint(1, 4)):
+        has_begun = journal.exists() and b"\n" in journal.read_bytes()
+        arguments = ["resume"] if has_begun else command_of(kind)
+        if journal.parent.exists() and not has_begun:
+            shutil.rmtree(journal.parent)  # made in tmp_path, and nothing was in it yet
+        end = time.monotonic() + draw.uniform(1.0, 25.0)
+        with driver(tmp_path, "pairs-001", *arguments) as going:
+            if going.wait_for(lambda driver, end=end: time.monotonic() > end):  # type: ignore[misc]
+                going.kill()
+    if not journal.exists():
+        last_line(run(tmp_path, *command_of(kind), "--json"))
+    assert run(tmp_path, "resume", "--json").returncode == 0
+    assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
 
 
 def test_a_training_killed_in_the_middle_of_epochs_and_of_checkpoints_is_the_undisturbed_one(

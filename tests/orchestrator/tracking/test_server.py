@@ -78,7 +78,7 @@ def test_a_server_that_is_killed_and_comes_back_is_told_everything_once(
         with server(database, tmp_path, port):
             append(journal, events[2 * third :])
             assert writer.finish(timeout=120, outage_timeout=60).drained
-    found = content(database)
+            found = content(f"http://127.0.0.1:{port}")
     told = list(read_journal(directory))
     told[0]["tracking_uri"] = store
     Follower(write_journal(tmp_path / "undisturbed", told), None).run()
