@@ -134,7 +134,8 @@ def _checksum(body: bytes) -> bytes:
 def _flush(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with contextlib.suppress(OSError):  # some network file systems know no such thing
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
