@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
-from trainables.errors import DataError, ModelError, TrainingError
+from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,13 @@ class TrialRun:
             self._slot.start(self._assignment, checkpoint)
         except WorkerLost as loss:
             self._go_on_after(loss)
+        except CheckpointError as error:
+            if checkpoint != self._last:
+                raise
+            log.warning(
+                "%s starts afresh, which gives the same epochs again: %s", self._assignment.trial, error
+            )
+            self._start(None)
 
     def _go_on_after(self, loss: WorkerLost) -> None:
         if self._restarts == 0:

@@ -78,3 +78,18 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
     assert trial.run_epoch().epoch == 3
     trial.checkpoint_if_due()
     assert load_state(last).meta["epoch"] == 3
+
+
+@pytest.mark.usefixtures("always_due")
+def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
+    good: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = InProcessSlot(cpus=1)
+    trial = TrialRun(slot, good)
+    first = [trial.run_epoch(), trial.run_epoch()]
+    trial.checkpoint_if_due()
+    state = good.directory / "last" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    again = TrialRun(slot, good)
+    assert "t000 starts afresh" in caplog.text
+    assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]
