@@ -70,14 +70,18 @@ class TrialRun:
 
         To be called before an epoch when those before it are recorded, and never else: a state of an epoch that the
         journal does not know would make that epoch lost to a resume.
+
+        Raises:
+            WorkerLost: more than `RESTARTS` times.
         """
         began = time.monotonic()
         if self._epoch == 0 or began < self._next_save:
             return
         try:
             self._slot.save(self._last)
-        except WorkerLost:
-            return  # the epoch that follows finds out, and goes on from the state before
+        except WorkerLost as loss:
+            self._go_on_after(loss)  # from the state before
+            return
         except Exception:  # a full disk, say: what the trial has learned is not worth less for it
             log.warning("%s: no checkpoint could be written", self._assignment.trial, exc_info=True)
         else:
