@@ -125,6 +125,7 @@ def test_a_trial_run_goes_on_by_itself(shared: TrainWorkersSlot, good: Assignmen
     assert [report.metrics for report in reports] == [report.metrics for report in expected]
 
 
+@pytest.mark.timeout(300)
 def test_a_worker_that_dies_in_the_middle_of_a_checkpoint_leaves_the_one_before(
     shared: TrainWorkersSlot, good: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
