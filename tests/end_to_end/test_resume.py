@@ -42,7 +42,7 @@ KINDS = {
     "grid": (
         [
             "search.sampler=grid",
-            "search.space={model.backbone.width: {choice: [16, 32]}, seed: {choice: [1, 2]}}",
+            "search.space={model.backbone.width: {choice: [16, 32]}, training.optimizer.lr: {choice: [1e-3, 3e-3]}}",
             "training.epochs=6",
             "compute.slots=2",
         ],
