@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo install dev test test-all lint format docs clean
+.PHONY: demo install dev test test-all chaos lint format docs clean
 
 demo: install ## a real search on the embedded data
 	$(BIN)/equipoise demo
@@ -13,6 +13,9 @@ test: dev lint ## everything that is fast, in under ten minutes
 
 test-all: dev ## the tests that `make test` leaves out
 	$(BIN)/python -m pytest -m "slow or cluster or browser or chaos"
+
+chaos: dev ## kill runs in every way and at any time, and see that resuming loses nothing: about half an hour
+	CHAOS_ROUNDS=20 $(BIN)/python -m pytest -m chaos
 
 lint: dev ## style, types and the directions of imports
 	$(BIN)/ruff check .

@@ -1,17 +1,19 @@
 """Equipoise in Python.
 
 `load_spec` reads an experiment file, `run_search` runs its search and `train` one training; both return a
-`SearchRecord`, whose `to_frame()` gives the trials as a pandas DataFrame and whose `front` is the Pareto set.
+`SearchRecord`, as does `resume`, which goes on with either. Its `to_frame()` gives the trials as a pandas DataFrame,
+and its `front` is the Pareto set.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.experiment import run_search
+    from orchestrator.resumption import resume
     from orchestrator.spec import load_spec
     from orchestrator.training_run import train
 
-__all__ = ["load_spec", "run_search", "train"]
+__all__ = ["load_spec", "resume", "run_search", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +23,10 @@ def __getattr__(name: str) -> Any:
             from orchestrator.spec import load_spec
 
             return load_spec
+        case "resume":
+            from orchestrator.resumption import resume
+
+            return resume
         case "run_search":
             from orchestrator.experiment import run_search
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +13,18 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import ConfigError, EquipoiseError
+from orchestrator.interrupts import INTERRUPTED, handle_interrupts
 from orchestrator.launch.commands import app as cluster
 from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
+    from orchestrator.replay import History
     from orchestrator.report.records import SearchRecord
+    from orchestrator.run_folder import Listener
 
+RUN_FAILED = 1
 DATA = 3
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -159,6 +161,55 @@ def demo(
 
 
 @app.command()
+def resume(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
+    storage: Storage = Path("equipoise_runs"),
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Go on with a search or training that was interrupted; of a finished one, print the ending."""
+    from orchestrator.replay import read_history
+    from orchestrator.report.records import find_search
+    from orchestrator.resumption import resume as run
+
+    directory = find_search(storage, search_id).resolve()
+    earlier = read_history(directory)
+
+    def conduct(listeners: tuple["Listener", ...]) -> "SearchRecord":
+        return run(directory, listeners=listeners, verbose=verbose)
+
+    _enter(earlier.started.get("working_directory"))
+    _conduct(conduct, as_json=as_json, verbose=verbose, earlier=earlier)
+
+
+@app.command()
+def rerun(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="As `show` names it: t003.")],
+    search_id: Annotated[str | None, typer.Option("--search", help="Default: the latest.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if anything came out differently.")
+    ] = False,
+    storage: Storage = Path("equipoise_runs"),
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a trial again, and compare every epoch with what was recorded, bit by bit."""
+    from orchestrator.replay import read_history
+    from orchestrator.report.comparison import print_comparison
+    from orchestrator.report.records import find_search
+    from orchestrator.rerun import rerun as run
+
+    directory = find_search(storage, search_id).resolve()
+    if not verbose:
+        _silence_libraries()
+    _enter(read_history(directory).started.get("working_directory"))
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        found = run(directory, trial, verbose=verbose)
+    print_comparison(found, as_json=as_json)
+    raise typer.Exit(RUN_FAILED if check and not found.is_equal else 0)
+
+
+@app.command()
 def show(
     search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
     pareto: Annotated[
@@ -194,16 +245,17 @@ def doctor(
         Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
     ] = None,
     overrides: Overrides = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow."""
+    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow, killed runs."""
     from orchestrator.doctor.examine import examine
     from orchestrator.doctor.finding import exit_code, print_findings
     from orchestrator.spec import load_spec
 
     _silence_libraries()
     with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
-        findings = examine(load_spec(config, overrides or []) if config is not None else None)
+        findings = examine(load_spec(config, overrides or []) if config is not None else None, fix=fix)
     print_findings(findings, as_json=as_json)
     raise typer.Exit(exit_code(findings))
 
@@ -266,30 +318,55 @@ def _run(
     verbose: bool,
 ) -> None:
     """Load the file, conduct the run under a display, print its ending, and exit with its code."""
-    from orchestrator.report.display import open_display
-    from orchestrator.report.ending import exit_code, print_ending
-    from orchestrator.report.records import read_search
     from orchestrator.spec import load_spec
 
     spec = load_spec(config, overrides or [])
+    _conduct(
+        lambda listeners: conduct(spec, listeners=listeners, verbose=verbose),
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
+def _conduct(
+    conduct: Callable[[tuple["Listener", ...]], "SearchRecord"],
+    *,
+    as_json: bool,
+    verbose: bool,
+    earlier: "History | None" = None,
+) -> None:
+    """Conduct a run under a display, print its ending, and exit with its code. `earlier`: of one that goes on."""
+    from orchestrator.report.display import open_display
+    from orchestrator.report.ending import exit_code, print_ending
+    from orchestrator.report.records import read_search
+
     if not verbose:
         _silence_libraries()
     begun: list[Path] = []
 
     def follow(event: dict[str, Any]) -> None:
-        if event["event"] == "search_started":
+        if event["event"] in ("search_started", "search_resumed"):
             begun.append(Path(event["directory"]))
 
     with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
         try:
             with open_display(as_json=as_json) as display:
-                record = conduct(spec, listeners=(follow, display.on_event), verbose=verbose)
+                if earlier is not None:
+                    display.recall(earlier.events)
+                record = conduct((follow, display.on_event))
         except KeyboardInterrupt:
             if not begun:
                 raise
             record = read_search(begun[0])
     print_ending(record, as_json=as_json)
     raise typer.Exit(exit_code(record))
+
+
+def _enter(folder: str | None) -> None:
+    """Work in the folder where a run was started: its own modules are found from there."""
+    if folder is not None and Path(folder).is_dir():
+        os.chdir(folder)
+        sys.path.insert(0, folder)
 
 
 @contextlib.contextmanager
@@ -317,10 +394,7 @@ def _silence_libraries() -> None:
 
 def main() -> None:
     """Run the command line."""
-    # A scheduler's SIGTERM and a closed terminal end a run as Ctrl-C does: what was done is kept and told.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
-            signal.signal(ending, signal.default_int_handler)
+    handle_interrupts()
     sys.path.insert(0, str(Path.cwd()))  # for `model.backbone: my_pkg.nets:build`, as `python -m` would
     try:
         app()

@@ -9,6 +9,7 @@ from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_en
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.launch.node_checks import check_nodes
+from orchestrator.replay import History
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_slots
 from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
@@ -17,7 +18,11 @@ from search_spaces.space import SearchSpace
 
 
 def run_search(
-    spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = (), verbose: bool = False
+    spec: ExperimentSpec,
+    *,
+    listeners: tuple[Listener, ...] = (),
+    verbose: bool = False,
+    earlier: History | None = None,
 ) -> SearchRecord:
     """Run the search that `spec` describes, and return its trials.
 
@@ -25,6 +30,7 @@ def run_search(
         spec: what `load_spec` returned.
         listeners: called with every event as it is journaled (see `orchestrator.journal`).
         verbose: show what Ray and its workers print.
+        earlier: what there is of this search already (`resume`).
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
@@ -32,7 +38,7 @@ def run_search(
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the search was interrupted; what it did is kept.
     """
-    start = RunStart.now(spec)
+    start = RunStart.now(spec, earlier)
     spec = with_earlier_models(spec)
     where, machine = RayAddress.from_environment(), this_machine()
     trials = _planned_trials(spec)
@@ -63,6 +69,7 @@ def run_search(
                 plan=plan,
                 trials=trials,
                 afterwards=afterwards,
+                earlier=earlier,
             ) as run:
                 tuning.result().run_trials(
                     spec,
@@ -70,6 +77,7 @@ def run_search(
                     datasets,
                     run,
                     trials=trials,
+                    history=earlier.events if earlier else (),
                     verbose=verbose,
                     count_slots=None if where.is_private else lambda: _slots_at_present(spec, trials),
                 )

@@ -1,12 +1,15 @@
 """The journal of a search: an append-only file of events, the one record from which everything else is derived.
 
-Reports read it, and the MLflow writer follows it by byte offset. Every record is on disk before the search goes on,
-so a killed driver loses nothing that was said; a record torn by the kill is dropped.
+Reports read it, the MLflow writer follows it by byte offset, and a resume rebuilds the search from it. Every record is
+on disk before the search goes on, so a killed driver loses nothing that was said; a record torn by the kill is dropped.
+Each record ends with a checksum: a file that was damaged later is refused, not believed.
 """
 
+import contextlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +19,11 @@ from orchestrator.errors import EquipoiseError
 
 FILE_NAME = "journal.jsonl"
 Event = dict[str, Any]
+_CHECKSUM = b',"crc":"'
+
+
+class JournalDamaged(EquipoiseError):  # noqa: N818 - named for what happened
+    """A record that once was whole is not any more."""
 
 
 class Journal:
@@ -23,10 +31,15 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         path = directory / FILE_NAME
-        whole = _length_of_whole_records(path)
-        self._file = path.open("ab")
-        if self._file.tell() != whole:
-            self._file.truncate(whole)
+        self._length = _length_of_whole_records(path)
+        self._file = path.open("ab", buffering=0)
+        if self._file.tell() != self._length:
+            self._file.truncate(self._length)
+        for folder in (
+            directory,
+            directory.parent,
+        ):  # the file itself, and its folder, must outlive a power cut
+            _flush(folder)
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write one event and return it once it is on disk. Its `time`, unless given: now, in seconds since 1970.
@@ -38,16 +51,22 @@ class Journal:
         try:
             self._write(record)
         except OSError as error:
+            with contextlib.suppress(OSError):  # half a record: nothing may ever follow it
+                self._file.truncate(self._length)
             raise EquipoiseError(
                 f"cannot write {self._file.name}: {error.strerror}",
-                "Free some space; what was written before is kept.",
+                "Free some space, then go on with `equipoise resume`; what was written before is kept.",
             ) from error
         return record
 
     def _write(self, record: Event) -> None:
-        self._file.write(json.dumps(record, separators=(",", ":"), allow_nan=True).encode() + b"\n")
-        self._file.flush()
+        body = json.dumps(record, separators=(",", ":"), allow_nan=True).encode()
+        rest = body[:-1] + _CHECKSUM + _checksum(body) + b'"}\n'
+        length = self._length + len(rest)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         os.fdatasync(self._file.fileno())
+        self._length = length
 
     def close(self) -> None:
         """Close the file."""
@@ -63,20 +82,62 @@ class Journal:
 
 
 def read_journal(directory: Path) -> Iterator[Event]:
-    """All whole events of a search, oldest first."""
+    """All whole events of a search, oldest first. Raises `JournalDamaged`."""
     for event, _ in follow_journal(directory, 0):
         yield event
 
 
 def follow_journal(directory: Path, offset: int) -> Iterator[tuple[Event, int]]:
-    """Whole events after `offset` bytes, each with the offset behind it. Ends at the end of the file."""
+    """Whole events after `offset` bytes, each with the offset behind it. Ends at the end of the file.
+
+    Raises:
+        JournalDamaged: a record cannot be read, or is not what was written.
+    """
     with (directory / FILE_NAME).open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            event = _event(line)
+            if event is None:
+                raise _damaged(directory / FILE_NAME, offset)
             offset += len(line)
-            yield json.loads(line), offset
+            yield event, offset
+
+
+def _event(line: bytes) -> Event | None:
+    """What a line says, without its checksum; None if it is damaged."""
+    start, mark, checksum = line.rpartition(_CHECKSUM)
+    body = start + b"}" if mark else line  # written by hand, or before there were checksums
+    if mark and checksum != _checksum(body) + b'"}\n':
+        return None
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event and "time" in event else None
+
+
+def _damaged(path: Path, offset: int) -> JournalDamaged:
+    with path.open("rb") as file:
+        number = file.read(offset).count(b"\n") + 1
+    return JournalDamaged(
+        f"{path}:{number}: this record was damaged after it had been written",
+        "Restore the file from a copy. Without one start a new search; its images are decoded already.",
+    )
+
+
+def _checksum(body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body)
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems know no such thing
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _length_of_whole_records(path: Path) -> int:

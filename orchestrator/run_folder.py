@@ -4,12 +4,9 @@ import contextlib
 import logging
 import math
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,6 +15,9 @@ import numpy as np
 from orchestrator.checkpoints.quota import Keeper
 from orchestrator.errors import EquipoiseError, TrackingError
 from orchestrator.journal import Event, Journal
+from orchestrator.lease import hold_lease
+from orchestrator.provenance import provenance
+from orchestrator.replay import History
 from orchestrator.report.records import read_search
 from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
@@ -27,9 +27,8 @@ from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unrea
 from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
 
-PACKAGES = ("equipoise", "torch", "torchvision", "ray", "mlflow", "numpy")
-"""Versions of these are part of a run's record."""
-
+SECONDS_TO_TELL, SECONDS_TO_TELL_AN_INTERRUPT = 120.0, 3.0
+"""How long the end of a run waits for MLflow's writer."""
 
 Listener = Callable[[Event], None]
 _log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class RunStart:
     tracking_uri: str
 
     @classmethod
-    def now(cls, spec: ExperimentSpec) -> Self:
+    def now(cls, spec: ExperimentSpec, earlier: History | None = None) -> Self:
         """Take the time, and see that results can be kept: a run survives a server that goes away, but not a typo.
 
         Raises:
@@ -96,11 +95,12 @@ class RunStart:
             EquipoiseError: the folder of results cannot be written.
         """
         began = time.time()
-        _require_writable(Path(spec.tracking.storage).absolute(), "tracking.storage", EquipoiseError)
-        uri = resolve_tracking_uri(spec.tracking)
+        storage = earlier.directory if earlier else Path(spec.tracking.storage).absolute()
+        _require_writable(storage, "tracking.storage", EquipoiseError)
+        uri = earlier.started["tracking_uri"] if earlier else resolve_tracking_uri(spec.tracking)
         if (database := database_path(uri)) is not None:
             _require_writable(database.parent, "tracking.mlflow", TrackingError)
-        if (reason := unreachable(uri)) is not None:
+        if earlier is None and (reason := unreachable(uri)) is not None:
             raise TrackingError(
                 f"no MLflow server answers at {without_login(uri)}: {reason}",
                 "Start it, or correct tracking.mlflow or MLFLOW_TRACKING_URI.",
@@ -124,10 +124,12 @@ def open_run(
     plan: SlotPlan,
     trials: int,
     afterwards: contextlib.ExitStack,
+    earlier: History | None = None,
 ) -> Iterator[RunFolder]:
     """Make the next free folder, journal how the run began, and have it written to MLflow until the end.
 
-    The body conducts the run; however it is left, the run's end is journaled and MLflow is told.
+    Or go on in the folder of a run that was interrupted. The body conducts the run; however it is left, the run's end
+    is journaled and MLflow is told.
 
     Args:
         spec: the experiment.
@@ -138,35 +140,54 @@ def open_run(
         plan: the slots.
         trials: how many there will be at most.
         afterwards: closed by the caller last, when Ray is gone: waits until MLflow has been told the end.
+        earlier: what there is of the run, whose lease the caller holds.
 
     Raises:
         EquipoiseError: the folder cannot be written.
     """
+    if earlier is not None:
+        earlier.require_same(data)
     name = spec.name if kind == "search" else f"{spec.name}-train"
-    directory = _next_folder(Path(spec.tracking.storage).absolute(), name)
-    with Journal(directory) as journal:
+    directory = earlier.directory if earlier else _next_folder(Path(spec.tracking.storage).absolute(), name)
+    with (
+        contextlib.nullcontext() if earlier else hold_lease(directory),
+        Journal(directory) as journal,
+    ):
         keeper = Keeper(spec.tracking.checkpoints, directory)
+        if earlier is not None:
+            keeper.recall(earlier.events)
         run = RunFolder(directory, journal, [contained(keeper), *map(contained, listeners)])
-        run.record(
-            "search_started",
-            kind=kind,
-            search_id=directory.name,
-            name=spec.name,
-            spec=spec.resolved(),
-            spec_text=spec.text,
-            overrides=list(spec.overrides),
-            objectives=list(spec.objectives),
-            data=describe_data(data),
-            directory=str(directory),
-            trials=trials,
-            searched=_searched_keys(spec) if kind == "search" else [],
-            slots=asdict(plan),
-            tracking_uri=start.tracking_uri,
-            versions=_versions(),
-            git=_git_commit(),
-            began=start.time,
-        )
-        afterwards.callback(start_writer(directory).finish)
+        if earlier is None:
+            run.record(
+                "search_started",
+                kind=kind,
+                search_id=directory.name,
+                name=spec.name,
+                spec=spec.resolved(),
+                spec_text=spec.text,
+                overrides=list(spec.overrides),
+                folder=str(spec.folder.absolute()),
+                working_directory=str(Path.cwd()),
+                objectives=list(spec.objectives),
+                data=describe_data(data),
+                directory=str(directory),
+                trials=trials,
+                searched=_searched_keys(spec) if kind == "search" else [],
+                slots=asdict(plan),
+                tracking_uri=start.tracking_uri,
+                began=start.time,
+                **provenance(directory),
+            )
+        else:
+            run.record(
+                "search_resumed",
+                directory=str(directory),
+                slots=asdict(plan),
+                began=start.time,
+                earlier_seconds=earlier.seconds,
+                **provenance(directory),
+            )
+        writer = start_writer(directory)
         status = "failed"
         try:
             yield run
@@ -175,10 +196,12 @@ def open_run(
             status = "interrupted"
             raise
         finally:
+            # Who presses Ctrl-C waits for no server: what it was not told in time, the writer tells by itself.
+            patience = SECONDS_TO_TELL_AN_INTERRUPT if status == "interrupted" else SECONDS_TO_TELL
+            afterwards.callback(writer.finish, patience)
+            seconds = time.time() - start.time + (earlier.seconds if earlier else 0.0)
             with contextlib.suppress(EquipoiseError):  # a full disk: what ended the run says so already
-                run.record(
-                    "search_ended", status=status, seconds=time.time() - start.time, **_outcome(directory)
-                )
+                run.record("search_ended", status=status, seconds=seconds, **outcome(directory))
 
 
 def _searched_keys(spec: ExperimentSpec) -> list[str]:
@@ -199,7 +222,7 @@ def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> Non
         )
 
 
-def _outcome(directory: Path) -> dict[str, Any]:
+def outcome(directory: Path) -> dict[str, Any]:
     """The Pareto set and its hypervolume, as journaled at the end of a search."""
     record = read_search(directory)
     return {
@@ -246,28 +269,3 @@ def _next_folder(storage: Path, name: str) -> Path:
             hint="set tracking.storage to a folder you may write to",
         ) from error
     raise EquipoiseError(f"{storage} is full of runs called {name}", hint="choose another name")
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):  # run from a clone that is not installed
-            versions[package] = version(package)
-    return versions
-
-
-def _git_commit() -> str | None:
-    """The commit of the working directory, `+` appended if it has uncommitted changes; None outside a repository."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    try:
-        described = subprocess.run(  # noqa: S603 - a fixed command
-            [git, "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None

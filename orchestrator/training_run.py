@@ -10,6 +10,7 @@ from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import RunFailed
 from orchestrator.launch.node_checks import check_nodes
+from orchestrator.replay import History
 from orchestrator.report.records import SearchRecord, read_search
 from orchestrator.resources import plan_training
 from orchestrator.run_folder import Listener, RunFolder, RunStart, decoding_to, open_run
@@ -23,11 +24,16 @@ TRIAL = "t000"
 
 
 def train(
-    spec: ExperimentSpec, *, listeners: tuple[Listener, ...] = (), verbose: bool = False
+    spec: ExperimentSpec,
+    *,
+    listeners: tuple[Listener, ...] = (),
+    verbose: bool = False,
+    earlier: History | None = None,
 ) -> SearchRecord:
     """Train what `spec` describes on the whole machine or cluster; its one trial is the result's only one.
 
-    In this process when one worker of this machine is enough, else in a Ray Train worker group.
+    In this process when one worker of this machine is enough, else in a Ray Train worker group. `earlier` is what
+    there is of this training already (`resume`).
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
@@ -35,7 +41,7 @@ def train(
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
-    start = RunStart.now(spec)
+    start = RunStart.now(spec, earlier)
     spec = with_earlier_models(spec)
     where, machine = RayAddress.from_environment(), this_machine()
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
@@ -58,23 +64,32 @@ def train(
                 plan=plan,
                 trials=1,
                 afterwards=afterwards,
+                earlier=earlier,
             )
         )
-        _train_in(run, spec, SlotRequest(**plan.slot), datasets)
+        _train_in(run, spec, SlotRequest(**plan.slot), datasets, earlier)
     return read_search(run.directory)
 
 
-def _train_in(run: RunFolder, spec: ExperimentSpec, request: SlotRequest, datasets: Datasets) -> None:
+def _train_in(
+    run: RunFolder, spec: ExperimentSpec, request: SlotRequest, datasets: Datasets, earlier: History | None
+) -> None:
     config = spec.trial_config()
     assignment = Assignment(TRIAL, config, datasets.of(config).directory, run.directory / "trials" / TRIAL)
     opened = time.time()
     with contextlib.closing(open_slot(request)) as slot, TrialLog(run) as log:
+        for event in earlier.events if earlier else ():
+            log.hear(event)
+        log.settle({})
+        if log.has_ended(TRIAL):
+            return
         log.begin(TRIAL, 0, {}, config.model_dump(mode="json", by_alias=True))
         try:
             trial = TrialRun(slot, assignment)
             start_seconds = time.time() - opened
             finished = False
             while not finished:
+                trial.checkpoint_if_due()
                 report = trial.run_epoch()
                 log.epoch(TRIAL, asdict(report), start_seconds)
                 finished = report.finished

@@ -30,4 +30,8 @@ class ModelError(UserError):
 
 
 class TrainingError(UserError):
-    """A training that cannot go on, or a checkpoint that cannot be read."""
+    """A training that cannot go on."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that cannot be read."""

@@ -1,6 +1,7 @@
 """Keeps what trials write below a limit while a search runs."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.checkpoints.kept import checkpoints_of, remove, spared
@@ -29,6 +30,11 @@ class Keeper:
         self._searched.feed(event)
         if event["event"] == "trial_ended":
             self._make_room()
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take in what was before an interrupt."""
+        for event in events:
+            self._searched.feed(event)
 
     def _make_room(self) -> None:
         keeps_last, quota = self._config.keep == "best+last", self._config.quota_bytes

@@ -6,17 +6,25 @@ from pathlib import Path
 from orchestrator.cluster import RayAddress
 from orchestrator.doctor import machine, services
 from orchestrator.doctor.finding import Finding
+from orchestrator.doctor.runs import runs
 from orchestrator.spec import ExperimentSpec
+from orchestrator.tracking.uri import resolve_tracking_uri
 from trainables.data.cache import cache_root
 
 
-def examine(spec: ExperimentSpec | None) -> list[Finding]:
-    """Look at this machine, and at the Ray and MLflow that an experiment (without one: the defaults) would use."""
+def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
+    """Look at this machine, and at the Ray, the MLflow and the runs of an experiment (without one: the defaults).
+
+    `fix`: close runs that were killed.
+    """
     storage = Path(spec.tracking.storage if spec is not None else "equipoise_runs")
     cache = cache_root(spec.data.cache if spec is not None else None, Path.cwd())
     places = {"tracking.storage": storage, "data.cache": cache, "TMPDIR": Path(tempfile.gettempdir())}
     cluster = list(services.ray())
     reached = all(finding.status != "problem" for finding in cluster)
+    tracking = spec.tracking if spec is not None else "auto"
+    store = list(services.mlflow(tracking, several_nodes=reached and _several_nodes()))
+    uri = None if any(finding.status == "problem" for finding in store) else resolve_tracking_uri(tracking)
     return [
         *machine.packages(),
         machine.memory(),
@@ -25,9 +33,8 @@ def examine(spec: ExperimentSpec | None) -> list[Finding]:
         machine.sockets(),
         machine.gpus(),
         *cluster,
-        *services.mlflow(
-            spec.tracking if spec is not None else "auto", several_nodes=reached and _several_nodes()
-        ),
+        *store,
+        *runs(storage, uri, fix=fix),
     ]
 
 

@@ -4,6 +4,7 @@ A display is told of every event as it is journaled. It is used as a context, so
 order whatever ends the run.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
-from orchestrator.report.plan import plan, planned_epochs, planned_trials
+from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, results_of
 
 EPOCH_LINE_SECONDS = 10.0
@@ -27,6 +28,9 @@ class Display(Protocol):
 
     def on_event(self, event: Event) -> None:
         """Show one journal event."""
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take in what was shown before an interrupt."""
 
     def __enter__(self) -> Self: ...
 
@@ -48,6 +52,9 @@ class Silence(AbstractContextManager["Silence", None]):
 
     def on_event(self, event: Event) -> None:
         """Pass over an event."""
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Pass over them."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -74,17 +81,31 @@ class EventLines(AbstractContextManager["EventLines", None]):
         match event["event"]:
             case "search_started":
                 self._console.print(plan(event))
+            case "search_resumed":
+                self._console.print(plan(self._log.started))
+                self._line(event, "goes on")
             case "trial_started":
                 trial = self._log.trial(event["trial"])
                 searched = formats.brief(trial.config)
                 self._line(event, f"{trial.trial} started{': ' if searched else ''}{searched}")
                 self._epoch_shown[trial.trial] = event["time"]
             case "trial_restarted":
-                self._line(event, f"{event['trial']} started again")
+                cause = f" ({event['cause']})" if event.get("cause") else ""
+                self._line(event, f"{event['trial']} started again{cause}")
             case "epoch":
                 self._epoch(event)
+            case "epoch_differed":
+                self._line(event, difference(event))
             case "trial_ended":
                 self._trial_ended(event)
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take in what was shown before an interrupt."""
+        for event in events:
+            self._log.feed(event)
+        self._ended = sum(
+            trial.status != "interrupted" for trial in self._log.record().trials if trial.seconds
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -117,7 +138,7 @@ class EventLines(AbstractContextManager["EventLines", None]):
         return "  ".join(f"{name} {formats.metric(metrics.get(name), name)}" for name in names)
 
     def _line(self, event: Event, text: str) -> None:
-        seconds = event["time"] - self._log.began
+        seconds = event["time"] - self._log.counted_from
         self._console.print(
             f"{formats.duration(seconds):>8}  {text}", markup=False, highlight=False, soft_wrap=True
         )

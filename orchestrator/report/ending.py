@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +14,7 @@ from rich.text import Text
 from orchestrator.report import formats, pareto
 from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.tables import finite
+from orchestrator.spec import TrackingConfig
 from orchestrator.tracking.uri import experiment_link, is_remote, without_login
 
 OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 4, 130
@@ -166,12 +168,23 @@ def _where(record: SearchRecord) -> RenderableType:
             "",
             f"not told everything yet; to finish: python -m orchestrator.tracking.writer {record.directory}",
         )
+    commands = []
+    if record.status in ("interrupted", "running"):
+        commands.append(f"equipoise resume {_reference(record)}")
     if record.kind != "train":
-        table.add_row("next", f"equipoise show {record.search_id} --pareto")
-    ui = "" if is_remote(uri) else "equipoise ui"
-    if ui:
-        table.add_row("next" if record.kind == "train" else "", ui)
+        commands.append(f"equipoise show {record.search_id} --pareto")
+    if not is_remote(uri):
+        commands.append("equipoise ui")
+    for number, command in enumerate(commands):
+        table.add_row("" if number else "next", command)
     return table
+
+
+def _reference(record: SearchRecord) -> str:
+    """How `equipoise resume` finds the run: by its id where that is enough, else by its folder."""
+    storage = str(record.directory.parent)
+    in_default_place = storage == str(Path(TrackingConfig().storage).absolute())
+    return record.search_id if in_default_place else str(record.directory)
 
 
 def _plain_table() -> Table:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
-from orchestrator.report.plan import plan, planned_epochs, planned_trials
+from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord
 from orchestrator.report.tables import is_unicode, trials_table
 
@@ -63,10 +64,12 @@ class LiveSearch:
             self._record = None
             self._clock = event["time"] - time.monotonic()
         match event["event"]:
-            case "search_started":
-                self._console.print(plan(event))
+            case "search_started" | "search_resumed":
+                self._console.print(plan(self._log.started))
                 self._live.start()
-            case "trial_started":
+            case "epoch_differed":
+                self._console.print(Text(difference(event), style="yellow"))
+            case "trial_started" | "trial_restarted":
                 self._started_at[event["trial"]] = event["time"]
             case "trial_ended" if event["status"] == "failed":
                 self._console.print(
@@ -74,6 +77,11 @@ class LiveSearch:
                 )
             case "search_ended":
                 self._live.stop()
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take in what was shown before an interrupt."""
+        for event in events:
+            self._log.feed(event)
 
     def _render(self) -> RenderableType:
         with self._lock:
@@ -107,7 +115,7 @@ class LiveSearch:
             for status in ("pruned", "failed")
             if (number := sum(trial.status == status for trial in record.trials))
         ]
-        elapsed = formats.duration(now - self._log.began)
+        elapsed = formats.duration(now - self._log.counted_from)
         if record.kind == "train" and running:
             text = [f"epoch {running[0].epochs}/{epochs}", elapsed, *_train_left(running[0], epochs)]
         else:

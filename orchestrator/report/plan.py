@@ -61,6 +61,15 @@ def plan(started: Event) -> RenderableType:
     return Group(Text(title, style="bold"), _tasks(spec, started.get("data") or {}), grid, Text())
 
 
+def difference(event: Event) -> str:
+    """What an `epoch_differed` event says, for people."""
+    name, (before, now) = next(iter(event["values"].items()))
+    return (
+        f"{event['trial']} epoch {event['epoch']} was repeated and came out differently ({name} {before} before, "
+        f"{now} now): another kind of processor, other versions or another number of threads"
+    )
+
+
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
     splits = data.get("splits") or {}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

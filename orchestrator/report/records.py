@@ -69,7 +69,7 @@ class SearchRecord:
     started: float
     """Seconds since 1970."""
     seconds: float
-    """Until its end, or until the last event so far."""
+    """At work, until its end or the last event so far; not the time between an interrupt and a resume."""
     trials: tuple[TrialRecord, ...]
     objectives: tuple[str, ...]
     spec: dict[str, Any] = field(repr=False)
@@ -164,6 +164,8 @@ class SearchLog:
         self.ended: Event | None = None
         self.last_time = 0.0
         """Of the last event, seconds since 1970."""
+        self.counted_from = 0.0
+        """When the present life of the run began, less the time that it was at work before: seconds since 1970."""
         self._trials: dict[str, _OpenTrial] = {}
 
     def feed(self, event: Event) -> None:
@@ -173,6 +175,7 @@ class SearchLog:
             case "search_started" | "search_resumed":
                 self.started = self.started or event
                 self.ended = None
+                self.counted_from = event.get("began", event["time"]) - event.get("earlier_seconds", 0.0)
             case "trial_started":
                 self._trials.setdefault(event["trial"], _OpenTrial(event)).ended = None
             case "trial_restarted":
@@ -215,7 +218,7 @@ class SearchLog:
         front = {
             trial.trial for trial, chosen in zip(completed, on_front, strict=True) if chosen and objectives
         }
-        began = self.began
+        began, at_work = self.began, self.last_time - self.counted_from
         return SearchRecord(
             search_id=start.get("search_id", self.directory.name),
             name=start.get("name", ""),
@@ -223,9 +226,7 @@ class SearchLog:
             directory=self.directory,
             status=self.ended["status"] if self.ended else "running",
             started=began,
-            seconds=self.ended.get("seconds", self.last_time - began)
-            if self.ended
-            else self.last_time - began,
+            seconds=self.ended.get("seconds", at_work) if self.ended else at_work,
             trials=tuple(
                 dataclasses.replace(trial, pareto=trial.trial in front, run_id=runs.get(trial.trial))
                 for trial in trials

@@ -1,16 +1,21 @@
 """One trial in a slot, with its checkpoints."""
 
+import logging
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
-from trainables.errors import DataError, ModelError, TrainingError
+from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
-SECONDS_BETWEEN_CHECKPOINTS = 30.0
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
 """A training state is written at most this often: fast epochs cost less to repeat than to save."""
+LARGEST_SHARE = 0.05
+"""Of the time, that writing states may take: large ones are written less often."""
 
 WORKER_LOSSES = 2
 """How often a trial goes on after its slot lost a worker, without having come further in between."""
@@ -31,7 +36,8 @@ class TrialRun:
         self._last = assignment.directory / "last"
         self._losses_left = WORKER_LOSSES
         self._reported = 0
-        self._saved = 0.0
+        self._epoch = 0
+        self._next_save = 0.0
         self._state: Path | None = None
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
@@ -68,22 +74,54 @@ class TrialRun:
     def _run_epoch(self, until: float) -> tuple[EpochReport, bool]:
         """The next epoch, and whether another one follows at once."""
         report = self._slot.run_epoch()
+        self._epoch = report.epoch
         more = not report.finished and time.monotonic() < until
         if report.best:
             self._slot.save_best(self._best, wait=not more)
-        if not report.finished and time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
-            self._slot.save(self._last)
-            self._saved = time.monotonic()
-            self._state = self._last
         return report, more
+
+    def checkpoint_if_due(self) -> None:
+        """Write the training state, if the last one is old enough.
+
+        To be called before an epoch when those before it are recorded, and never else: a state of an epoch that the
+        journal does not know would make that epoch lost to a resume.
+
+        Raises:
+            WorkerLost: more than `WORKER_LOSSES` times.
+        """
+        began = time.monotonic()
+        if self._epoch == 0 or began < self._next_save:
+            return
+        try:
+            self._slot.save(self._last)
+        except WorkerLost as loss:
+            self._go_on_after(loss)  # from the state before
+            return
+        except Exception:  # a full disk, say: what the trial has learned is not worth less for it
+            log.warning("%s: no checkpoint could be written", self._assignment.trial, exc_info=True)
+        else:
+            self._state = self._last
+        self._saved(began)
+
+    def _saved(self, began: float) -> None:
+        now = time.monotonic()
+        self._next_save = now + max(SECONDS_BETWEEN_CHECKPOINTS, (now - began) / LARGEST_SHARE)
 
     def _start(self, checkpoint: Path | None) -> None:
         self._state = checkpoint
-        self._saved = time.monotonic()
+        self._epoch = 0
+        self._saved(time.monotonic())
         try:
             self._slot.start(self._assignment, checkpoint)
         except WorkerLost as loss:
             self._go_on_after(loss)
+        except CheckpointError as error:
+            if checkpoint != self._last:
+                raise
+            log.warning(
+                "%s starts afresh, which gives the same epochs again: %s", self._assignment.trial, error
+            )
+            self._start(None)
 
     def _go_on_after(self, loss: WorkerLost) -> None:
         if self._losses_left == 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.journal import FILE_NAME, follow_journal
+from orchestrator.lease import is_held
 from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
@@ -24,6 +25,8 @@ BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.05
 """Of a core, that telling may take: where it is costly, batches are larger."""
+LEASE_SECONDS = 180.0
+"""For how long MLflow is told that the search is alive; renewed after a third of it."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 MOST_FAILURES = 3
 """How often in a row a picture or model is tried again; a later writer tries once more."""
@@ -62,14 +65,18 @@ class Follower:
         with lock:
             self._state = self._attachments.state = read_state(self._directory)
             self._read_told()
-            next_time = 0.0
+            next_time = next_lease = 0.0
             ended = False
             while True:
                 alone = self._alone()
                 new = self._read_new()
                 ended = self._runs.over and (ended or new)
                 due = alone or self._runs.over or time.monotonic() >= next_time
-                if self._read > self._state.offset and self._runs.started and due:
+                expiring = not alone and time.monotonic() >= next_lease
+                if expiring and self._runs.renew_lease(time.time() + LEASE_SECONDS):
+                    next_lease = time.monotonic() + LEASE_SECONDS / 3
+                    due = True
+                if due and (self._read > self._state.offset or self._runs.has_news) and self._runs.started:
                     if not self._tell():
                         return 1
                     next_time = time.monotonic() + max(BATCH_SECONDS, self._cost / LARGEST_SHARE)
@@ -84,8 +91,8 @@ class Follower:
 
     def _close(self) -> bool:
         """Our search is gone without a word: say so of whatever it left running. A resume takes it up again."""
-        if not self._runs.started or self._runs.over:
-            return True
+        if not self._runs.started or self._runs.over or is_held(self._directory):
+            return True  # nothing to say, or it goes on already, with a writer that waits for our lock
         self._runs.abandon()
         return self._tell()
 

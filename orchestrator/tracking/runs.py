@@ -20,6 +20,8 @@ from orchestrator.tracking.note import first_note
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""
+LEASE = f"{scheme.TAG}lease"
+"""Tag of the search's own run (or the training's only one): until when, in seconds since 1970, it counts as alive."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class SearchRuns:
         """MLflow's params by trial."""
         self.ended: list[str] = []
         """Trials that have ended, in that order."""
+        self._on_front: set[str] = set()
+        """Trials that were told to be in the Pareto set, at an earlier end of the search."""
 
     @property
     def started(self) -> bool:
@@ -95,7 +99,7 @@ class SearchRuns:
     def uid(self) -> str:
         """Tells this search from all others, also from those of the same name in another folder."""
         start = self._log.started
-        return hashlib.sha256(f"{start['search_id']} {start['time']!r}".encode()).hexdigest()[:16]
+        return uid_of(start)
 
     @property
     def searched(self) -> list[str]:
@@ -131,6 +135,14 @@ class SearchRuns:
             case "search_ended":
                 self._search_ended(event)
 
+    def renew_lease(self, until: float) -> bool:
+        """Say that the search is alive until then (seconds since 1970); False if it has no run to say it of."""
+        roots = [trial for trial in self._begun if self.single or trial == SEARCH]
+        if not roots or self.over:
+            return False
+        self._update(roots[0]).tags[LEASE] = f"{until:.0f}"
+        return True
+
     def abandon(self) -> None:
         """Close whatever is open, because the process of the search died without ending it."""
         time = round(self._log.last_time * 1000)
@@ -138,7 +150,10 @@ class SearchRuns:
             self._end_trial(trial, "interrupted", "the process of the search died", time)
         if not self.single:
             update = self._update(SEARCH)
-            update.tags[f"{scheme.TAG}status"] = "interrupted"
+            update.tags |= {
+                f"{scheme.TAG}status": "interrupted",
+                f"{scheme.TAG}reason": "the process of the search died",
+            }
             update.status, update.ended = scheme.STATUS["interrupted"], time
 
     def take(self) -> list[RunUpdate]:
@@ -146,6 +161,11 @@ class SearchRuns:
         updates = sorted(self._pending.values(), key=lambda update: update.nested)
         self._pending = {}
         return updates
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._pending)
 
     def _update(self, trial: str) -> RunUpdate:
         if trial not in self._pending:
@@ -228,8 +248,9 @@ class SearchRuns:
         if trial not in self.ended:
             self.ended.append(trial)
         record, update = self._log.trial(trial), self._update(trial)
-        best = scheme.metrics_of_best(record.metrics, record.best_epoch)
-        update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
+        if status != "interrupted":  # it may go on to a better epoch, and MLflow forgets no metric
+            best = scheme.metrics_of_best(record.metrics, record.best_epoch)
+            update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]
         update.tags |= {f"{scheme.TAG}status": status, f"{scheme.TAG}reason": reason or "none"}
         if record.degraded:
             update.tags[f"{scheme.TAG}degraded"] = f"{record.degraded} steps with equal weights"
@@ -242,11 +263,16 @@ class SearchRuns:
         if self.single:
             return
         record = self._log.record()
-        for chosen in record.front:
-            self._update(chosen.trial).tags |= scheme.place_tags(pareto=True)
+        front = {trial.trial for trial in record.front}
+        for trial in sorted(front | self._on_front):
+            self._update(trial).tags |= scheme.place_tags(pareto=trial in front)
+        self._on_front = front
         update = self._update(SEARCH)
-        update.tags[f"{scheme.TAG}status"] = event["status"]
-        if event.get("hypervolume") is not None:
+        update.tags |= {
+            f"{scheme.TAG}status": event["status"],
+            f"{scheme.TAG}reason": scheme.REASONS.get(event["status"], "none"),
+        }
+        if event.get("hypervolume") is not None and event["status"] == "completed":
             update.metrics.append(Metric("best/hypervolume", event["hypervolume"], time, 0))
         update.status, update.ended = scheme.STATUS.get(event["status"], "FINISHED"), time
 
@@ -294,6 +320,11 @@ def _by_source(data: Mapping[str, Any], split: str) -> dict[str, dict[str, int]]
     """Images of a split by source, where there are several."""
     sources = data.get("sources") or {}
     return {"sources": {name: splits[split] for name, splits in sources.items()}} if sources else {}
+
+
+def uid_of(started: Event) -> str:
+    """Of the search that began with this event."""
+    return hashlib.sha256(f"{started['search_id']} {started['time']!r}".encode()).hexdigest()[:16]
 
 
 def _found(start: Event) -> dict[str, Any]:

@@ -22,6 +22,8 @@ MAX_TASKS_APART = 6
 """With more tasks their heads are not listed one by one."""
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED", "failed": "FAILED"}
 """MLflow's status of a run by ours: what was stopped on purpose is KILLED and says why in a tag."""
+REASONS = {"interrupted": "it was interrupted", "failed": "it could not go on"}
+"""Why a search ended before its last trial, by its status."""
 _FIXED_PARAMS = (
     "balancing.method",
     "balancing.gradients",

@@ -42,7 +42,14 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has begun the trial, or begins it again."""
         config = trial.config
-        self._log.begin(config["trial"], config["number"], config["values"], config["config"])
+        self._log.begin(
+            config["trial"],
+            config["number"],
+            config["values"],
+            config["config"],
+            heard=config.get("heard", 0),
+            cause=getattr(trial, "last_cause", None),
+        )
 
     @_recording
     def on_trial_result(
@@ -51,12 +58,9 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         """Epochs have ended, or the trial has failed for a reason of its own."""
         name = trial.config["trial"]
         self._last[name] = result
-        if result["epoch"] > self._furthest.get(name, 0):
-            # Nodes may die as often as they like if the trial gets on in between.
-            self._furthest[name] = result["epoch"]
-            trial.run_metadata.num_failures = 0
         for told in result["epochs"]:
-            self._log.epoch(name, told["report"], result["start_seconds"], ended=told["time"])
+            if self._log.epoch(name, told["report"], result["start_seconds"], ended=told["time"]):
+                trial.deaths.clear()  # processes may die as often as they like if the trial gets on in between
 
     @_recording
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

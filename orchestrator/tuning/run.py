@@ -1,7 +1,7 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
@@ -9,6 +9,7 @@ from ray.air._internal import usage
 from ray.tune.execution import class_cache
 
 from orchestrator.datasets import Datasets
+from orchestrator.journal import Event
 from orchestrator.resources import SlotPlan
 from orchestrator.run_folder import RunFolder
 from orchestrator.scratch import scratch_folder
@@ -42,10 +43,6 @@ TUNE_SETTINGS = {
 SECONDS_AT_ONCE = 0.5
 """Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
 
-SLOT_LOSSES = 2
-"""How often a trial whose process died is started again without having come further; it goes on from its last
-checkpoint."""
-
 
 def run_trials(
     spec: ExperimentSpec,
@@ -54,6 +51,7 @@ def run_trials(
     run: RunFolder,
     *,
     trials: int,
+    history: Sequence[Event],
     verbose: bool,
     count_slots: Callable[[], int] | None = None,
 ) -> None:
@@ -65,6 +63,7 @@ def run_trials(
         datasets: prepares what trials name.
         run: where everything that happens is recorded, and below which trials keep their checkpoints.
         trials: how many at most.
+        history: the journal so far, of a search that is resumed.
         verbose: let Tune speak.
         count_slots: how many slots fit at present, where nodes may join.
 
@@ -103,6 +102,12 @@ def run_trials(
         scratch_folder() as scratch,
         TrialLog(run) as log,
     ):
+        for event in history:
+            for hear in (proposals.hear, scheduler.hear, log.hear):
+                hear(event)
+        log.settle(scheduler.reasons)
+        if not proposals.has_more():
+            return
         try:
             tune.run(
                 TrialTrainable,
@@ -111,7 +116,6 @@ def run_trials(
                 scheduler=scheduler,
                 resources_per_trial=plan.trial_resources,
                 storage_path=str(scratch),
-                max_failures=SLOT_LOSSES,
                 reuse_actors=True,
                 callbacks=[Bookkeeper(log, scheduler.reasons), *growth],
                 raise_on_failed_trial=False,

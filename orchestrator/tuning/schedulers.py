@@ -46,20 +46,27 @@ class AshaScheduler(QueueScheduler):
         self._halving = halving
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """Learn what trials have reached. What is judged already, as during the search itself, stays so."""
-        if event["event"] == "epoch" and self._halving.metric in event["report"]["metrics"]:
-            report = event["report"]
-            self._halving.judge(event["trial"], report["epoch"], report["metrics"][self._halving.metric])
+        """Learn what trials have reached, and so which were stopped. What is judged already stays so."""
+        if event["event"] != "epoch":
+            return
+        report = event["report"]
+        if self._halving.metric in report["metrics"] and not report.get(
+            "finished"
+        ):  # Tune asks for no last epoch
+            self._judge(event["trial"], report["epoch"], report["metrics"][self._halving.metric])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Judge the trial at its epoch. Tune does not ask for the last one of a trial."""
+        """Judge the trial at its epoch."""
         if self._halving.metric not in result:
             return str(TrialScheduler.CONTINUE)
-        reason = self._halving.judge(trial.trial_id, result["epoch"], result[self._halving.metric])
-        if reason is None:
-            return str(TrialScheduler.CONTINUE)
-        self.reasons[trial.trial_id] = reason
-        return str(TrialScheduler.STOP)
+        goes_on = self._judge(trial.trial_id, result["epoch"], result[self._halving.metric])
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def _judge(self, trial: str, epoch: int, value: float) -> bool:
+        reason = self._halving.judge(trial, epoch, value)
+        if reason is not None:
+            self.reasons[trial] = reason
+        return reason is None
 
 
 def make_scheduler(stop_early: Asha | None, *, epochs: int) -> QueueScheduler:

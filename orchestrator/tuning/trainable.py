@@ -67,6 +67,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
         try:
             if self._run is None:
                 self._run = TrialRun(self._slot, self._assignment)
+            self._run.checkpoint_if_due()  # Tune asks for the next epoch when the last one is in the journal
             if self._start_seconds is None:
                 self._start_seconds = time.time() - self._idle_since
             result["start_seconds"] = self._start_seconds

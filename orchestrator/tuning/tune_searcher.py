@@ -8,6 +8,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import SearchAlgorithm
 
 from orchestrator.tuning.outcomes import recorded_outcome
+from orchestrator.tuning.retries import RetriedTrial
 from orchestrator.tuning.searchers import Searcher
 from search_spaces.values import Value
 
@@ -42,9 +43,13 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
         self._running: set[int] = set()
         self._known: dict[int, str] = {}
         self._waiting: dict[int, dict[str, Value]] = {}
+        self._heard = 0
+        """Beginnings and ends of trials, as the journal has them: all that a proposal can depend on."""
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Learn from an event of the journal; those of other kinds are passed over."""
+        if event["event"] in ("trial_started", "trial_ended"):
+            self._heard += 1
         if event["event"] == "trial_started":
             number = event["number"]
             if number not in self._known:
@@ -83,13 +88,12 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
         if not self._waiting and len(self._known) >= self._trials:
             self.set_finished()  # at once, so that Tune lets go of slots that will not be needed again
         spec = self._experiment.spec
-        return Trial(
+        return RetriedTrial(
             self._experiment.run_identifier,
             trial_id=trial_name(number),
-            config=self._assign(number, values),
+            config=self._assign(number, values) | {"heard": self._heard},
             storage=self._experiment.storage,
             placement_group_factory=spec.get("resources_per_trial"),
-            max_failures=spec.get("max_failures", 0),
             checkpoint_config=self._experiment.checkpoint_config,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -100,6 +104,10 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
     ) -> None:
         """Free the slot of a trial. How it ended is heard from the journal."""
         self._running = {number for number in self._running if trial_name(number) != trial_id}
+
+    def has_more(self) -> bool:
+        """Whether a trial is left to run: after a whole journal was heard, there may be none."""
+        return bool(self._waiting) or len(self._known) < self._trials
 
     def _next_proposal(self) -> tuple[int, dict[str, Value]] | None:
         if self._waiting:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainables.errors import TrainingError
+from trainables.errors import CheckpointError
 
 FILE = "state.safetensors"
 """Tensors, and `meta` as JSON in the metadata."""
@@ -113,7 +113,7 @@ def _read(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             meta = json.loads(file.metadata()["meta"])
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 not a dict
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise TrainingError(f"{directory} is not a readable checkpoint: {error}") from error
+        raise CheckpointError(f"{directory} is not a readable checkpoint: {error}") from error
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from orchestrator.slots.trial_run import TrialRun
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.owner import Owner
 from tests.orchestrator.slots.trials import assignment, failing_on, run, saved, write_data
+from trainables.training.state import load_state
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.chaos]
 
@@ -119,6 +120,36 @@ def test_a_trial_run_goes_on_by_itself(shared: TrainWorkersSlot, good: Assignmen
     shared.save(good.directory / "last")
     reports.append(trial.run_epoch())
     os.kill(pids("RayTrainWorker")[0], signal.SIGKILL)
+    reports += [trial.run_epoch(), trial.run_epoch()]
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    assert [report.metrics for report in reports] == [report.metrics for report in expected]
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_dies_in_the_middle_of_a_checkpoint_leaves_the_one_before(
+    shared: TrainWorkersSlot, good: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(shared, good, 4)
+    monkeypatch.setattr("orchestrator.slots.trial_run.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("orchestrator.slots.trial_run.LARGEST_SHARE", 1.0)
+    trial = TrialRun(shared, good)
+    reports = [trial.run_epoch()]
+    trial.checkpoint_if_due()
+    reports.append(trial.run_epoch())
+    unfinished: list[Path] = []
+
+    def strike() -> None:
+        writer = pids("RayTrainWorker")[0]
+        while not unfinished:
+            unfinished.extend(good.directory.glob(".last.*.tmp"))
+        os.kill(writer, signal.SIGKILL)
+
+    thread = threading.Thread(target=strike, daemon=True)
+    thread.start()
+    time.sleep(0.2)
+    trial.checkpoint_if_due()
+    thread.join(30)
+    assert load_state(good.directory / "last").meta["epoch"] in (1, 2)
     reports += [trial.run_epoch(), trial.run_epoch()]
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert [report.metrics for report in reports] == [report.metrics for report in expected]

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.journal import FILE_NAME, Journal
+from orchestrator.journal import FILE_NAME, Journal, read_journal
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.state import FILE_NAME as STATE_NAME
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning"
 )  # MLflow's
 
-Read = Callable[[str], dict[str, dict[str, Any]]]
+Read = Callable[..., dict[str, dict[str, Any]]]
 
 
 @pytest.fixture
@@ -185,6 +185,36 @@ def test_a_resumed_trial_continues_its_run(tmp_path: Path, store: str, content: 
     assert trial["status"] == "FINISHED"
     assert [step for step, _, _ in trial["history"]["overall/score"]] == [1, 2, 3, 4]
     assert runs["digits-pair-001"]["status"] == "RUNNING"
+
+
+def test_what_is_compared_is_told_once_however_often_the_search_was_interrupted(
+    tmp_path: Path, store: str, content: Read
+) -> None:
+    """MLflow forgets no metric, so nothing is told of a trial or a search that may go on to something better."""
+    events = list(search_events(store, trials=3))
+    middle = len(events) // 2
+    stopped = {"event": "search_ended", "status": "interrupted", "hypervolume": 0.1, "seconds": 1.0}
+    directory = write_journal(
+        tmp_path / "digits-pair-001", [*events[:middle], {**stopped, "time": events[middle]["time"]}]
+    )
+    Follower(directory, None).run()
+    before = content(store)
+    assert before["digits-pair-001"]["tags"]["equipoise.reason"] == "it was interrupted"
+    assert {run["status"] for run in before.values()} <= {"KILLED", "FINISHED"}
+    going_on = {"event": "search_resumed", "time": events[middle]["time"] + 1.0}
+    interrupted = list(read_journal(directory))
+    write_journal(directory, [*interrupted, going_on, *events[middle:]])
+    Follower(directory, None).run()
+    Follower(
+        write_journal(tmp_path / "undisturbed", [events[0] | {"name": "other"}, *events[1:]]), None
+    ).run()
+    found, expected = content(store), content(store, "other")
+    front = [name for name, run in found.items() if run["tags"].get("equipoise.pareto") == "true"]
+    assert front == [name for name, run in expected.items() if run["tags"].get("equipoise.pareto") == "true"]
+    for name, run in expected.items():
+        assert found[name]["history"] == run["history"]
+        assert found[name]["status"] == run["status"]
+        assert found[name]["tags"]["equipoise.reason"] == run["tags"]["equipoise.reason"]
 
 
 def test_trials_without_an_end_are_closed_with_the_search(tmp_path: Path, store: str, content: Read) -> None:

@@ -1,0 +1,40 @@
+"""Go on with a run that was interrupted, whatever interrupted it."""
+
+from pathlib import Path
+
+from orchestrator.lease import hold_lease
+from orchestrator.replay import read_history
+from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.run_folder import Listener
+
+
+def resume(directory: Path, *, listeners: tuple[Listener, ...] = (), verbose: bool = False) -> SearchRecord:
+    """Go on with the search or training in `directory` from its journal, and return its trials.
+
+    Trials that have ended stay as they are, those that ran go on from their last checkpoint, and what is proposed
+    next is what would have been. Epochs since a checkpoint are repeated, bit-identically, and recorded once. Of a run
+    that is over, only the record is returned.
+
+    Args:
+        directory: the run's folder.
+        listeners: called with every new event as it is journaled.
+        verbose: show what Ray and its workers print.
+
+    Raises:
+        Conducted: another process is at it.
+        JournalDamaged: the journal is not what was written.
+        EquipoiseError, DataError, KeyboardInterrupt: as `run_search` and `train`.
+    """
+    directory = directory.resolve()
+    with hold_lease(directory):
+        earlier = read_history(directory)
+        if earlier.is_over:
+            return read_search(directory)
+        spec = earlier.spec()
+        if earlier.started["kind"] == "train":
+            from orchestrator.training_run import train
+
+            return train(spec, listeners=listeners, verbose=verbose, earlier=earlier)
+        from orchestrator.experiment import run_search
+
+        return run_search(spec, listeners=listeners, verbose=verbose, earlier=earlier)

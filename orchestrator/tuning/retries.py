@@ -1,0 +1,51 @@
+"""How often a trial goes on after its slot died: by what killed it, because causes differ in what a retry is worth."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ray.exceptions import NodeDiedError, OutOfMemoryError
+from ray.tune.experiment import Trial
+
+Cause = Literal["crash", "out of memory", "loss of the machine"]
+
+BUDGETS: Mapping[Cause, int] = {
+    "crash": 2,
+    "out of memory": 1,  # other processes may have taken it; twice is the trial's own fault
+    "loss of the machine": 20,  # spot machines go and come; the trial has no part in it
+}
+"""How often a trial is started again without getting further. It goes on from its last checkpoint."""
+
+
+def cause_of(error: BaseException) -> Cause:
+    """What killed a slot, from Ray's error.
+
+    A process that the kernel kills for want of memory cannot be told from a crash; Ray's own memory monitor, which
+    is there to be faster, says so.
+    """
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+        return "out of memory"
+    if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in text:
+        return "loss of the machine"
+    return "crash"
+
+
+class RetriedTrial(Trial):  # type: ignore[misc] # Ray is untyped
+    """A trial with a budget of restarts per cause, in place of Tune's one number for all."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.deaths: Counter[Cause] = Counter()
+        self.last_cause: Cause | None = None
+
+    def handle_error(self, exc: Any = None) -> None:
+        """Count what has happened."""
+        super().handle_error(exc)
+        if exc is not None:
+            self.last_cause = cause_of(exc)
+            self.deaths[self.last_cause] += 1
+
+    def should_recover(self) -> bool:
+        """Whether every cause is within its budget."""
+        return all(count <= BUDGETS[cause] for cause, count in self.deaths.items())

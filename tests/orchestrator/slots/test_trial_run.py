@@ -1,0 +1,95 @@
+"""When a trial's state is written, and what happens when it cannot be."""
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.slots import trial_run
+from orchestrator.slots.base import Assignment
+from orchestrator.slots.in_process import InProcessSlot
+from orchestrator.slots.trial_run import TrialRun
+from tests.orchestrator.slots.trials import assignment, write_data
+from trainables.training.state import load_state
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Assignment:
+    return assignment(write_data(tmp_path / "data"), tmp_path / "t000")
+
+
+@pytest.fixture
+def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(trial_run, "LARGEST_SHARE", 1e9)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.usefixtures("always_due")
+def test_a_state_is_never_ahead_of_what_was_reported(good: Assignment) -> None:
+    last = good.directory / "last"
+    trial = TrialRun(InProcessSlot(cpus=1), good)
+    trial.checkpoint_if_due()
+    assert not last.exists()
+    for epoch in (1, 2, 3):
+        assert trial.run_epoch().epoch == epoch
+        assert not last.exists() or load_state(last).meta["epoch"] < epoch
+        trial.checkpoint_if_due()
+        assert load_state(last).meta["epoch"] == epoch
+
+
+def test_fast_epochs_are_not_all_saved(good: Assignment) -> None:
+    trial = TrialRun(InProcessSlot(cpus=1), good)
+    for _ in range(4):
+        trial.checkpoint_if_due()
+        trial.run_epoch()
+    assert not (good.directory / "last").exists()
+
+
+@pytest.mark.usefixtures("always_due")
+def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
+    good: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = good.directory / "last"
+    trial = TrialRun(InProcessSlot(cpus=1), good)
+    trial.run_epoch()
+    trial.checkpoint_if_due()
+    trial.run_epoch()
+    with full_disk():
+        trial.checkpoint_if_due()
+    assert "t000: no checkpoint could be written" in caplog.text
+    assert load_state(last).meta["epoch"] == 1
+    assert [path.name for path in good.directory.iterdir() if path.name.startswith(".")] == []
+    assert trial.run_epoch().epoch == 3
+    trial.checkpoint_if_due()
+    assert load_state(last).meta["epoch"] == 3
+
+
+@pytest.mark.usefixtures("always_due")
+def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
+    good: Assignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = InProcessSlot(cpus=1)
+    trial = TrialRun(slot, good)
+    first = [trial.run_epoch(), trial.run_epoch()]
+    trial.checkpoint_if_due()
+    state = good.directory / "last" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    again = TrialRun(slot, good)
+    assert "t000 starts afresh" in caplog.text
+    assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]

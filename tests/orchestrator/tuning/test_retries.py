@@ -1,0 +1,47 @@
+"""A trial goes on after its slot died, as often as the cause is worth it."""
+
+from pathlib import Path
+
+import pytest
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError
+from ray.train._internal.storage import StorageContext
+
+from orchestrator.tuning.retries import BUDGETS, Cause, RetriedTrial, cause_of
+
+ERRORS: dict[Cause, Exception] = {
+    "crash": ActorDiedError(),
+    "out of memory": RayActorError("ab", "Worker exit type: NODE_OUT_OF_MEMORY", False),
+    "loss of the machine": RayActorError("ab", "The actor died because its node has died.", False),
+}
+
+
+@pytest.mark.parametrize("cause", ERRORS)
+def test_causes_are_told_apart(cause: Cause) -> None:
+    assert cause_of(ERRORS[cause]) == cause
+
+
+def test_what_says_so_by_its_type_is_believed() -> None:
+    assert cause_of(OutOfMemoryError("")) == "out of memory"
+    assert cause_of(NodeDiedError("")) == "loss of the machine"
+    assert cause_of(RayActorError("ab", "", False, True)) == "loss of the machine"
+
+
+@pytest.fixture
+def trial(tmp_path: Path, ray_cluster: None) -> RetriedTrial:
+    storage = StorageContext(storage_path=str(tmp_path), experiment_dir_name="tune", trial_dir_name="t000")
+    trial = RetriedTrial("some", trial_id="t000", storage=storage, stub=True)
+    trial.init_local_path()
+    return trial
+
+
+@pytest.mark.parametrize("cause", ERRORS)
+def test_every_cause_has_a_budget_of_its_own(cause: Cause, trial: RetriedTrial) -> None:
+    for other, error in ERRORS.items():
+        if other != cause:
+            trial.handle_error(error)
+    for _ in range(BUDGETS[cause]):
+        trial.handle_error(ERRORS[cause])
+        assert trial.should_recover()
+    assert trial.last_cause == cause
+    trial.handle_error(ERRORS[cause])
+    assert not trial.should_recover()
