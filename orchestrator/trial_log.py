@@ -8,6 +8,7 @@ from typing import Any, Self
 from orchestrator.errors import EquipoiseError
 from orchestrator.journal import Event
 from orchestrator.repeats import differing
+from orchestrator.report.records import results_of
 from orchestrator.run_folder import RunFolder
 
 
