@@ -241,7 +241,8 @@ def test_a_rank_that_cannot_start_ends_its_trial_and_wakes_the_others(
     with pytest.raises(RankFailed, match=f"rank {rank}: builtins.ValueError: rank {rank} has had enough"):
         workers.start(failing_on(rank, first, during="Trainer.__init__"))
     # 16 to 25 ms when the machine is free; 10 s would be the slot's patience with ranks that say nothing.
-    assert time.monotonic() - started < 2
+    # Once more than 2 s, with fifteen times the work the machine has cores for.
+    assert time.monotonic() - started < 5
     with pytest.raises(RankFailed, match="no trial has been started"):
         workers.run_epoch()
     assert [without_times(report) for report in run(workers, first, 1)] == expected
