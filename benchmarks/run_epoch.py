@@ -1,6 +1,6 @@
 """`Trainer.run_epoch` against the loop that a practitioner writes for the same work.
 
-    python benchmarks/run_epoch.py [--images DIR] [--repetitions 7] [--precision fp32]
+    python -m benchmarks.run_epoch [--images DIR] [--repetitions 7] [--precision fp32]
 
 LeNet, two heads, Adam, batch 256, one thread, 28×28 uint8 images: real Fashion-MNIST from a folder of IDX
 files (Debian's package dataset-fashion-mnist has them in /usr/share/datasets/fashion-mnist), else 60,000
@@ -13,7 +13,6 @@ ratio is the trainer's own overhead.
 """
 
 import argparse
-import gzip
 import platform
 import statistics
 import time
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.fashion_pairs import read_idx
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData, TaskLabels
 from trainables.training.trainer import Trainer
@@ -34,17 +34,6 @@ BATCH = 256
 LR = 1e-3
 VALIDATION = 5_000
 ALLOWED = 1.05
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file, gzipped or not."""
-    candidates = [path, path.with_name(path.name + ".gz")]
-    found = next((p for p in candidates if p.exists()), None)
-    if found is None:
-        raise SystemExit(f"there is no {path} or {path.name}.gz")
-    raw = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
-    shape = [int.from_bytes(raw[4 + 4 * d : 8 + 4 * d], "big") for d in range(raw[3])]
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 
 
 def fashion(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from orchestrator.errors import ConfigError, EquipoiseError
 from orchestrator.launch.commands import app as cluster
+from orchestrator.redaction import redacted
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -188,6 +189,40 @@ def ui(
 
 
 @app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.finding import exit_code, print_findings
+    from orchestrator.spec import load_spec
+
+    _silence_libraries()
+    with _stdout_kept_for_results() if as_json else contextlib.nullcontext():
+        findings = examine(load_spec(config, overrides or []) if config is not None else None)
+    print_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def clean(
+    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: all.")] = None,
+    storage: Storage = Path("equipoise_runs"),
+    with_cache: Annotated[bool, typer.Option("--cache", help="Decoded images too.")] = False,
+    really: Annotated[bool, typer.Option("--yes", help="Free it; without, only show.")] = False,
+) -> None:
+    """Show what results take on disk, and free what neither a resume nor the Pareto set needs."""
+    from orchestrator.checkpoints.clean import clean as run
+    from trainables.data.cache import cache_root
+
+    run(storage, search_id, cache_root(None, Path.cwd()) if with_cache else None, really=really)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
     from orchestrator.spec.schema import json_schema
@@ -197,7 +232,7 @@ def schema() -> None:
 
 def _fail(message: str, hint: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
+    typer.echo(redacted(message), err=True)
     if hint:
         typer.secho("hint: ", fg="cyan", nl=False, err=True)
         typer.echo(hint, err=True)

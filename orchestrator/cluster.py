@@ -88,7 +88,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
             f"RAY_ADDRESS={where.address}: a Ray Client cannot conduct a search",
             "Use the address of the cluster itself (host:6379), or run there: ray job submit.",
         )
-    _require_answer(where)
+    require_answer(where)
     set_environment(where)
     import ray
 
@@ -127,7 +127,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _require_answer(where: RayAddress) -> None:
+def require_answer(where: RayAddress) -> None:
     """See that something listens at an address before Ray does: it tries for minutes."""
     host, _, port = (where.address or "").rpartition(":")
     if not host or not port.isdigit():

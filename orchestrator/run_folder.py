@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from orchestrator.checkpoints.quota import Keeper
 from orchestrator.errors import EquipoiseError, TrackingError
 from orchestrator.journal import Event, Journal
 from orchestrator.report.records import read_search
@@ -105,7 +106,7 @@ class RunStart:
             )
         if (reason := refuses_login(uri)) is not None:
             raise TrackingError(
-                f"the MLflow server at {uri} refuses the login: {reason}",
+                f"the MLflow server at {without_login(uri)} refuses the login: {reason}",
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
             )
         return cls(began, uri)
@@ -143,7 +144,8 @@ def open_run(
     name = spec.name if kind == "search" else f"{spec.name}-train"
     directory = _next_folder(Path(spec.tracking.storage).absolute(), name)
     with Journal(directory) as journal:
-        run = RunFolder(directory, journal, [contained(listener) for listener in listeners])
+        keeper = Keeper(spec.tracking.checkpoints, directory)
+        run = RunFolder(directory, journal, [contained(keeper), *map(contained, listeners)])
         run.record(
             "search_started",
             kind=kind,

@@ -42,6 +42,16 @@ def value(searched: Any) -> str:
     return str(searched)
 
 
+def column_of(key: str) -> list[str]:
+    """What a dotted key is about, segment by segment: `model.sharing.kind` is the sharing."""
+    segments = key.split(".")
+    if segments[-1] not in ("kind", "name"):
+        return segments
+    if segments[-2:-1] == ["default"]:
+        return segments[:-2]  # model.heads.default.kind: the heads
+    return segments if segments[-3:-2] == ["heads"] else segments[:-1]
+
+
 def weight_groups(keys: Iterable[str]) -> dict[str, list[str]]:
     """Columns of dotted keys under short headers; the members of a simplex of weights share one.
 
@@ -51,12 +61,13 @@ def weight_groups(keys: Iterable[str]) -> dict[str, list[str]]:
     for key in keys:
         parent = key.rpartition(".")[0]
         groups.setdefault(parent if parent.endswith("weights") else key, []).append(key)
+    columns = {name: column_of(name) for name in groups}
     headers: dict[str, list[str]] = {}
     for name, members in groups.items():
-        segments = name.split(".")
+        segments = columns[name]
         length = 1
         while length < len(segments) and any(
-            other != name and other.split(".")[-length:] == segments[-length:] for other in groups
+            other != name and columns[other][-length:] == segments[-length:] for other in groups
         ):
             length += 1
         header = ".".join(segments[-length:])

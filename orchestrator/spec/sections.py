@@ -1,11 +1,13 @@
 """The sections of an experiment file that no single trial needs, and the whole file as one frozen value."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, PrivateAttr, StringConstraints
+from pydantic import BaseModel, PrivateAttr, StringConstraints, field_validator
 
+from orchestrator.redaction import has_login
 from orchestrator.spec.kinds import without_other_kinds
 from search_spaces.search import SearchConfig
 from search_spaces.values import Value, nest
@@ -38,6 +40,46 @@ class ComputeConfig(Section):
     """What each worker takes."""
 
 
+_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]I?B)?", re.IGNORECASE)
+
+
+class CheckpointsConfig(Section):
+    """What stays on disk of trials that have ended. Of live ones everything does."""
+
+    keep: Literal["best", "best+last"] = "best+last"
+    """best: the model of the selected epoch; last: also the training state at its last checkpoint."""
+    quota: Text | Count | None = None
+    """Of all checkpoints of a search: `20GB`, `500 MiB` or a number of bytes. Above it the training states of
+    ended trials go, then models that are not in the Pareto set, the worst first. What live trials and the
+    Pareto set need is never deleted."""
+
+    @field_validator("quota")
+    @classmethod
+    def _is_size(cls, quota: str | int | None) -> str | int | None:
+        if isinstance(quota, str) and not _SIZE.fullmatch(quota.strip()):
+            raise ValueError(f"{quota!r} is no size; write it like 20GB, 500 MiB or as a number of bytes")
+        return quota
+
+    @property
+    def quota_bytes(self) -> int | None:
+        """The quota as a number."""
+        if not isinstance(self.quota, str):
+            return self.quota
+        amount, unit = _SIZE.fullmatch(self.quota.strip()).groups("")  # type: ignore[union-attr] # validated
+        return int(float(amount) * _UNITS[unit.upper()])
+
+
 class TrackingConfig(Section):
     """Where results are kept."""
 
@@ -45,6 +87,17 @@ class TrackingConfig(Section):
     """Tracking URI. auto: $MLFLOW_TRACKING_URI, else SQLite in mlflow.db in the working directory."""
     storage: Text = "equipoise_runs"
     """Folder of journals and checkpoints."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+
+    @field_validator("mlflow")
+    @classmethod
+    def _no_login(cls, uri: str) -> str:
+        if has_login(uri):
+            raise ValueError(
+                "a login does not belong here: this file is kept with every run; leave mlflow: auto and put the whole "
+                "address into $MLFLOW_TRACKING_URI, or the login into $MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            )
+        return uri
 
 
 class ExperimentSpec(TrialConfig):

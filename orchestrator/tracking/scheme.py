@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.report.formats import brief, shortened
 from orchestrator.report.records import flat
 
 TAG = "equipoise."
@@ -101,21 +102,8 @@ def searched_keys(spec: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 
 
 def run_name(trial: str, config: Mapping[str, Any]) -> str:
-    """`t017 weights 0.30:0.70 width 32 lr 0.00314`: the trial and, briefly, what was searched."""
-    groups: dict[str, list[str]] = {}
-    for key, value in config.items():
-        parent, _, last = key.rpartition(".")
-        groups.setdefault("weights" if parent.endswith("weights") else last, []).append(_brief(value))
-    text = " ".join([trial, *(f"{name} {':'.join(values)}" for name, values in groups.items())])
-    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list | tuple):
-        return "-".join(map(_brief, value)) or "0"
-    return _text(value)
+    """`t017 weights left:right 0.30:0.70, width 32, lr 0.00314`: the trial and, briefly, what was searched."""
+    return shortened(f"{trial} {brief(config)}".rstrip(), _LONGEST_NAME)
 
 
 def _text(value: Any) -> str:

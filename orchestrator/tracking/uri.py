@@ -73,14 +73,6 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme.lower() in _REMOTE or uri == "databricks"
 
 
-def without_login(uri: str) -> str:
-    """The same URI without a user's name and password, to be shown."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
-
-
 def unreachable(uri: str, timeout: float = 3.0) -> str | None:
     """Why a server does not answer at present; None if it does, or if there is no server to ask.
 
@@ -98,6 +90,12 @@ def unreachable(uri: str, timeout: float = 3.0) -> str | None:
         return None  # it answers; a login is MLflow's client's business
     except (URLError, OSError) as error:
         return str(getattr(error, "reason", error))
+
+
+def without_login(uri: str) -> str:
+    """The same address without the user and password that may stand in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
 def experiment_link(server: str, experiment_id: str, run_id: str | None = None) -> str:

@@ -92,6 +92,18 @@ FILE_CASES = (
     Case(
         "a task without type", "{type: multiclass, l", "{l", ("tasks.color", "type is missing", "multilabel")
     ),
+    Case(
+        "a quota in unheard-of units",
+        "tracking: {mlflow: auto}",
+        "tracking: {checkpoints: {quota: 20 gigs}}",
+        ("tracking.checkpoints.quota", "'20 gigs' is no size", "20GB"),
+    ),
+    Case(
+        "a login in the file",
+        "tracking: {mlflow: auto}",
+        'tracking: {mlflow: "https://me:hush@host"}',
+        ("tracking.mlflow: a login does not belong here", "MLFLOW_TRACKING_URI"),
+    ),
     Case("a number as task name", "  color: {type", "  3: {type", ("tasks[3]", "must be text", 'Write "3"')),
     Case(
         "a space in a task name",

@@ -2,12 +2,17 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+MARK = "EQUIPOISE_TEST"
+"""An environment variable that every process started by a command inherits, whoever becomes its parent."""
 SCRIPT = str(Path(sys.executable).with_name("equipoise"))
 EXPERIMENT = """
 name: pairs
@@ -33,6 +38,23 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(
         extra or {}
     )
+
+
+def a_mark() -> dict[str, str]:
+    """An environment for `run` by which `descendants` knows its processes again."""
+    return {MARK: secrets.token_hex(8)}
+
+
+def descendants(mark: Mapping[str, str]) -> list[str]:
+    """Names of the processes that run under this mark now; those of other suites are not among them."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.environ().get(MARK) == mark[MARK]:
+                found.append(process.info["name"])
+        except psutil.Error:  # ended meanwhile, or somebody else's
+            continue
+    return found
 
 
 def run(

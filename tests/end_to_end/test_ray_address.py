@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.end_to_end.commands import EXPERIMENT, environment, last_line, run
+from tests.end_to_end.commands import EXPERIMENT, a_mark, descendants, environment, last_line, run
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -72,11 +72,10 @@ def wait_for(process: "subprocess.Popen[bytes]", port: int) -> None:
 def test_a_search_runs_on_the_cluster_at_ray_address(address: str, tmp_path: Path) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     there = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
-    before = set(psutil.pids())
-    ending = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "2", extra=there))
+    mark = a_mark()
+    ending = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "2", extra=there | mark))
     assert ending["trials"] == 2
     assert ending["pareto"]
-    started = [process for process in psutil.process_iter(["name"]) if process.pid not in before]
-    assert not [process for process in started if process.info["name"] in ("gcs_server", "raylet")]
+    assert not {"gcs_server", "raylet"} & set(descendants(mark))
     again = last_line(run(tmp_path, "search", "experiment.yaml", "--json", "-n", "1", extra=there))
     assert again["search_id"] == "pairs-002", "the cluster has outlived the first search"

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import orchestrator
 from orchestrator.report.records import read_search
-from tests.end_to_end.commands import EXPERIMENT, SCRIPT, last_line, run
+from tests.end_to_end.commands import EXPERIMENT, SCRIPT, a_mark, descendants, last_line, run
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +20,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     """A folder in which one search has been run from the command line, and the search's last line."""
     folder = tmp_path_factory.mktemp("searched")
     (folder / "experiment.yaml").write_text(EXPERIMENT)
-    before = {process.pid for process in psutil.process_iter()}
-    done = run(folder, "search", "experiment.yaml", "--json", "-s", "compute.slots=2")
-    ending = last_line(done)
-    left = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
-    ours = [p.info["cmdline"] for p in left if "eqp-" in " ".join(p.info["cmdline"] or [])]
-    assert ours == [], "the private Ray has left processes behind"
+    mark = a_mark()
+    ending = last_line(
+        run(folder, "search", "experiment.yaml", "--json", "-s", "compute.slots=2", extra=mark)
+    )
+    assert descendants(mark) == [], "the private Ray has left processes behind"
     return folder, ending
 
 

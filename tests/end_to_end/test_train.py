@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from orchestrator.report.records import read_search
-from tests.end_to_end.commands import EXPERIMENT, last_line, run
+from tests.end_to_end.commands import EXPERIMENT, a_mark, descendants, last_line, run
 
 IN_PYTHON = """
 import json, orchestrator
@@ -60,10 +59,11 @@ def test_python_gives_the_same_numbers(trained: tuple[Path, dict[str, Any]]) -> 
 def test_two_workers_learn_the_same_and_leave_no_process(tmp_path: Path) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT.replace("fp32", "fp64"))
     one = last_line(run(tmp_path, "train", "experiment.yaml", "--json", "-s", "compute.workers=1"))
-    before = {process.pid for process in psutil.process_iter()}
-    two = last_line(run(tmp_path, "train", "experiment.yaml", "--json", "-s", "compute.workers=2"))
-    started = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
-    assert [p.info["cmdline"] for p in started if "eqp-" in " ".join(p.info["cmdline"] or [])] == []
+    mark = a_mark()
+    two = last_line(
+        run(tmp_path, "train", "experiment.yaml", "--json", "-s", "compute.workers=2", extra=mark)
+    )
+    assert descendants(mark) == []
     assert (two["workers"], two["slot"], two["epochs"]) == (2, "train_workers", 2)
     assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-4)
     assert read_search(tmp_path / "equipoise_runs" / "pairs-train-002").status == "completed"

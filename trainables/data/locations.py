@@ -42,7 +42,7 @@ class Locations:
         """The file or URI of `reference`, which stands at `place`.
 
         Raises:
-            DataError: it leaves the root, or its kind of URI is not read.
+            DataError: it is no path, leaves the root, or its kind of URI is not read.
         """
         if found := _URI.match(reference):
             scheme = found[1].lower()
@@ -55,6 +55,12 @@ class Locations:
             if scheme != "file":
                 return reference
             reference = unquote(urlsplit(reference).path)
+        if "\0" in reference:
+            raise DataError(
+                f"{place}: {reference!r} is no path: it holds a zero byte.",
+                "Is the file damaged, or saved in another encoding than UTF-8?",
+                "data.image",
+            )
         # normpath and not Path: it is quick, and takes ".." as written; links are judged afterwards.
         path = os.path.normpath(os.path.join(self.root, reference))  # noqa: PTH118
         if not self._is_inside(path):

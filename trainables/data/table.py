@@ -1,12 +1,13 @@
 """CSV and Parquet tables: one row per example, one column with its image."""
 
+import contextlib
 import csv
 import difflib
 import functools
 import hashlib
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -116,26 +117,22 @@ def _read_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _undamaged(source):
         file = pq.ParquetFile(table)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{source} is not a Parquet table: {str(error).splitlines()[0]}", "", "data.source"
-        ) from error
     header = file.schema_arrow.names
     if data.image not in header:
         raise _no_image_column(source, header, data.image)
     if file.metadata.num_rows == 0:
         raise DataError(f"{source} has no rows.", "", "data.source")
     columns: dict[str, Callable[[], Cells]] = {
-        name: functools.partial(_parquet_cells, file, name) for name in header if name != data.image
+        name: functools.partial(_parquet_cells, source, file, name) for name in header if name != data.image
     }
     places = [f"{source} row {row}" for row in range(1, file.metadata.num_rows + 1)]
     kind = file.schema_arrow.field(data.image).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        references = [cell or "" for cell in _parquet_cells(file, data.image)]
+        references = [cell or "" for cell in _parquet_cells(source, file, data.image)]
         columns[data.image] = _giver(references)
         return _referenced(source, references, places, columns, watched, root)
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
@@ -147,7 +144,8 @@ def _read_parquet(
             "data.image",
         )
     cells = _EncodedCells(file, data.image)
-    digests, paths = cells.identify()
+    with _undamaged(source):
+        digests, paths = cells.identify()
     if parts and not any(digests):
         # Structs whose bytes are empty throughout only name files.
         return _referenced(source, [path or "" for path in paths], places, columns, watched, root)
@@ -252,10 +250,24 @@ def _numbered(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def _parquet_cells(file: Any, name: str) -> Cells:
-    column = file.read(columns=[name]).column(name)
-    cells: list[Any] = column.to_pylist()
+def _parquet_cells(source: str, file: Any, name: str) -> Cells:
+    with _undamaged(source):
+        cells: list[Any] = file.read(columns=[name]).column(name).to_pylist()
     return cells
+
+
+@contextlib.contextmanager
+def _undamaged(source: str) -> Iterator[None]:
+    """Say what a Parquet file's reader objects to."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{source} is not a Parquet table, or is damaged: {reason}.", "Write it anew.", "data.source"
+        ) from error
 
 
 def _giver(cells: Cells) -> Callable[[], Cells]:

@@ -269,3 +269,12 @@ def test_headers_are_short_and_distinct() -> None:
         "lr",
         "weights left:right",
     ]
+
+
+def test_a_header_names_what_is_chosen_and_not_that_it_is_a_kind() -> None:
+    keys = ["model.sharing.kind", "model.backbone.name", "model.heads.default.kind", "model.heads.left.kind"]
+    assert list(formats.weight_groups(keys)) == ["sharing", "backbone", "heads", "kind"]
+    assert (
+        formats.brief({"model.sharing.kind": "mmoe", "training.optimizer.lr": 0.003})
+        == "sharing mmoe, lr 0.003"
+    )

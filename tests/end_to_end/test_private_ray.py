@@ -1,0 +1,46 @@
+"""Who else is on the machine stays out of a search's private Ray."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.commands import environment, run
+
+OWNER = """
+import sys
+from orchestrator.cluster import RayAddress, connected
+from orchestrator.resources import NodeResources
+
+with connected(RayAddress(), NodeResources(cpus=1, gpus=0, memory=2**30)):
+    import ray
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.readline()
+"""
+STRANGER = """
+import ray, sys
+ray.init(address=sys.argv[1], log_to_driver=False)
+print(ray.get(ray.remote(lambda: "ran")._remote(num_cpus=0)))
+"""
+
+
+@pytest.mark.slow
+def test_a_stranger_without_the_token_runs_nothing(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert owner.stdout is not None
+        address = owner.stdout.readline().strip()
+        impatient = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_raylet_start_wait_time_s": "5"}
+        for mode in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+            done = run(tmp_path, "-c", STRANGER, address, command=(sys.executable,), extra=mode | impatient)
+            assert done.returncode != 0
+            assert "ran" not in done.stdout
+    finally:
+        owner.communicate("\n", timeout=60)

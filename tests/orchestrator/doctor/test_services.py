@@ -1,0 +1,165 @@
+"""What the doctor says of MLflow and of Ray, asked through real sockets."""
+
+import base64
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.cluster import RayAddress
+from orchestrator.doctor import services
+from orchestrator.doctor.finding import Finding, exit_code
+
+
+@contextmanager
+def server(*, login: str | None = None, status: int = 200, date: str | None = None) -> Iterator[int]:
+    """An HTTP server that wants `login` (user:password) and answers with `status`; gives its port."""
+    wanted = None if login is None else f"Basic {base64.b64encode(login.encode()).decode()}"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            let_in = wanted is None or self.headers.get("Authorization") == wanted
+            self.send_response(status if let_in else 401)
+            self.end_headers()
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return date or super().date_time_string(timestamp)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield http.server_port
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def told(uri: str, *, several_nodes: bool = False) -> dict[str, str]:
+    return {f.code: f.status for f in services.mlflow(uri, several_nodes=several_nodes)}
+
+
+@pytest.fixture(autouse=True)
+def _no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+
+
+def test_a_server_that_answers_is_well() -> None:
+    with server() as port:
+        assert told(f"http://127.0.0.1:{port}") == {"mlflow": "ok", "clock": "ok"}
+
+
+def test_a_server_that_wants_a_login_gets_the_one_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(login="me:it is secret") as port:
+        uri = f"http://127.0.0.1:{port}"
+        assert told(uri)["mlflow-login"] == "problem"
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "it is secret")
+        assert told(uri)["mlflow"] == "ok"
+
+
+def test_a_login_in_the_address_is_used_and_never_said() -> None:
+    with server(login="me:hush") as port:
+        found = list(services.mlflow(f"http://me:hush@127.0.0.1:{port}", several_nodes=False))
+    assert [finding.status for finding in found] == ["ok", "ok"]
+    assert not any("hush" in finding.message + finding.cure for finding in found)
+
+
+def test_what_is_no_mlflow_server_is_a_problem() -> None:
+    with server(status=404) as port:
+        assert told(f"http://127.0.0.1:{port}")["mlflow"] == "problem"
+    assert told(f"http://127.0.0.1:{port}") == {"mlflow": "problem"}, "nobody listens any more"
+
+
+def test_clocks_that_differ_are_told() -> None:
+    with server(date="Mon, 01 Jan 2024 00:00:00 GMT") as port:
+        assert told(f"http://127.0.0.1:{port}")["clock"] == "warning"
+
+
+def test_a_folder_store_and_a_file_on_several_nodes_are_problems(tmp_path: Path) -> None:
+    assert told(f"file://{tmp_path}") == {"mlflow": "problem"}
+    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert told(database) == {"mlflow": "ok"}
+    assert told(database, several_nodes=True) == {"mlflow-sqlite": "problem", "mlflow": "ok"}
+
+
+def test_a_database_that_somebody_holds_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "PATIENCE", 0.05)
+    path = tmp_path / "mlflow.db"
+    with sqlite3.connect(path) as holder:
+        holder.execute("CREATE TABLE a (b)")
+        holder.commit()
+        assert told(f"sqlite:///{path}") == {"mlflow": "ok"}
+        holder.execute("BEGIN EXCLUSIVE")
+        assert told(f"sqlite:///{path}") == {"mlflow": "problem"}
+    holder.close()
+
+
+def test_a_dashboard_that_asks_nobody_is_a_problem_where_strangers_reach_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with server() as port:
+        assert services.dashboard("127.0.0.1", port).status == "warning"
+        monkeypatch.setattr(services, "LOOPBACK", ())
+        assert services.dashboard("127.0.0.1", port).status == "problem"
+    with server(login="a:b") as port:
+        assert services.dashboard("127.0.0.1", port).status == "ok"
+    assert services.dashboard("127.0.0.1", port).status == "ok"
+
+
+def test_only_problems_end_with_5() -> None:
+    assert exit_code([Finding("a", "ok", ""), Finding("b", "warning", "", "c")]) == 0
+    assert exit_code([Finding("a", "ok", ""), Finding("b", "problem", "", "c")]) == 5
+
+
+def test_the_command_says_what_it_found_and_ends_with_5(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 5, done.output
+    assert "no server answers at http://127.0.0.1:9" in done.output
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 0, done.output
+    assert "nothing here would break a run" in done.output
+
+
+def test_json_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    lines = done.stdout.splitlines() + capfd.readouterr().out.splitlines()
+    told = json.loads(lines[0])
+    assert len(lines) == 1
+    assert told["event"] == "doctor_finished"
+    assert {"code", "status", "message", "cure"} == set(told["findings"][0])
+
+
+def test_a_token_that_is_missing_and_a_cluster_that_is_not_there_are_problems(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with server() as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+        monkeypatch.setattr(RayAddress, "from_environment", lambda: RayAddress(f"127.0.0.1:{port}"))
+        assert {f.code: f.status for f in services.ray()}["ray-token"] == "problem"
+    assert [f.status for f in services.ray()] == ["problem"]
