@@ -107,7 +107,7 @@ class RunStart:
             )
         if (reason := refuses_login(uri)) is not None:
             raise TrackingError(
-                f"the MLflow server at {uri} refuses the login: {reason}",
+                f"the MLflow server at {without_login(uri)} refuses the login: {reason}",
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
             )
         return cls(began, uri)

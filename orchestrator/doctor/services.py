@@ -1,6 +1,5 @@
 """What a run talks to: Ray where one is named, and MLflow."""
 
-import base64
 import os
 import sqlite3
 import time
@@ -9,12 +8,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from orchestrator.cluster import RayAddress, require_answer
 from orchestrator.doctor.finding import Finding
 from orchestrator.errors import ClusterError, TrackingError
+from orchestrator.tracking.login import login_headers
 from orchestrator.tracking.uri import Tracking, database_path, is_remote, resolve_tracking_uri, without_login
 
 PATIENCE = 3.0
@@ -161,14 +161,7 @@ def _server(uri: str) -> Iterator[Finding]:
 
 
 def _get(uri: str, path: str) -> tuple[int, Any]:
-    request = Request(f"{without_login(uri).rstrip('/')}{path}")  # noqa: S310 - http
-    login = urlsplit(uri).netloc.rpartition("@")[0]
-    if not login and (user := os.environ.get("MLFLOW_TRACKING_USERNAME")):
-        login = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-    if login:
-        request.add_header("Authorization", f"Basic {base64.b64encode(unquote(login).encode()).decode()}")
-    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        request.add_header("Authorization", f"Bearer {token}")
+    request = Request(f"{without_login(uri).rstrip('/')}{path}", headers=login_headers(uri))  # noqa: S310 - http
     try:
         with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - http
             return answer.status, answer.headers

@@ -73,14 +73,6 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme.lower() in _REMOTE or uri == "databricks"
 
 
-def without_login(uri: str) -> str:
-    """The same URI without a user's name and password, to be shown."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
-
-
 def unreachable(uri: str, timeout: float = 3.0) -> str | None:
     """Why a server does not answer at present; None if it does, or if there is no server to ask.
 

@@ -69,3 +69,4 @@ def test_a_login_in_the_address_is_neither_shown_nor_in_the_way(server: str) -> 
     assert without_login("sqlite:////home/a@b/mlflow.db") == "sqlite:////home/a@b/mlflow.db"
     assert unreachable(address) is None
     assert refuses_login(address) is None
+    assert refuses_login(server.replace("http://", "http://ada:wrong@")) == "HTTP 401"
