@@ -128,7 +128,7 @@ def test_a_search_killed_again_and_again_is_the_undisturbed_one(
     assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
 
 
-@pytest.mark.parametrize("number", range(int(os.environ.get("CHAOS_ROUNDS", "0"))))
+@pytest.mark.parametrize("number", range(int(os.environ.get("CHAOS_ROUNDS", "1"))))
 def test_a_search_killed_whenever_it_may_be_is_the_undisturbed_one(
     number: int, tmp_path: Path, peace: Path
 ) -> None:
