@@ -33,6 +33,7 @@ class StructuredModel(MultiTaskModel):
     ) -> None:
         super().__init__(replace(backbone, net=structure), heads, context)
         self.shares_features = structure.shares_features
+        self._read_by: dict[nn.Parameter, set[str]] = {}
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module does; of a frozen backbone's structure, what was added to it goes on learning."""
@@ -62,22 +63,22 @@ class StructuredModel(MultiTaskModel):
         return [p for p in self.backbone.parameters() if p not in added]
 
     def _readers(self) -> dict[nn.Parameter, set[str]]:
-        """The tasks whose losses depend on each parameter of the structure."""
-        readers: dict[nn.Parameter, set[str]] = {p: set() for p in self.backbone.parameters()}
-        for task in self.tasks:
-            for module in self.backbone.modules_of(task):
-                for parameter in module.parameters():
-                    readers[parameter].add(task)
-        return readers
+        """The tasks whose losses depend on each parameter of the structure; looked for once."""
+        if not self._read_by:
+            self._read_by = {p: set() for p in self.backbone.parameters()}
+            for task in self.tasks:
+                for module in self.backbone.modules_of(task):
+                    for parameter in module.parameters():
+                        self._read_by[parameter].add(task)
+        return self._read_by
 
     def _shared(self) -> Iterable[nn.Parameter]:
         # A task alone shares the whole structure with nobody, as it would with others.
         return [p for p, tasks in self._readers().items() if len(tasks) > 1 or len(self.tasks) == 1]
 
     def _own(self, task: str) -> Iterable[nn.Parameter]:
-        shared = set(self._shared())
-        own = [p for p, tasks in self._readers().items() if task in tasks and p not in shared]
-        return [*own, *super()._own(task)]
+        alone = (p for p, tasks in self._readers().items() if tasks == {task} and len(self.tasks) > 1)
+        return [*alone, *super()._own(task)]
 
 
 def build_structured(
