@@ -92,6 +92,12 @@ def unreachable(uri: str, timeout: float = 3.0) -> str | None:
         return str(getattr(error, "reason", error))
 
 
+def without_login(uri: str) -> str:
+    """The same address without the user and password that may stand in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+
+
 def experiment_link(server: str, experiment_id: str, view: str | None = None) -> str:
     """An experiment's runs, in MLflow's training mode (by default it is about agents).
 
