@@ -82,3 +82,8 @@ def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert len(lines) == 1, done.stdout
     line: dict[str, Any] = json.loads(lines[0])
     return line
+
+
+def repeatable(metrics: dict[str, float]) -> dict[str, float]:
+    """Without what is measured in seconds."""
+    return {name: value for name, value in metrics.items() if name != "model.latency_ms"}
