@@ -29,6 +29,13 @@ class Attachments:
         self._runs = runs
         self._order: list[TrialRecord] | None = None
 
+    def forget(self, trials: set[str]) -> None:
+        """These were taken up again: by their ends they will be others."""
+        self.state.pictured = [trial for trial in self.state.pictured if trial not in trials]
+        self.state.models = {
+            trial: model for trial, model in self.state.models.items() if trial not in trials
+        }
+
     def attach_next(self, store: MlflowStore) -> bool:
         """Attach what comes next; False if there is nothing (at present).
 

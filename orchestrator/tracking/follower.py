@@ -149,6 +149,7 @@ class Follower:
                 if offset >= self._state.offset:
                     break
         self._runs.take()
+        self._runs.restarted.clear()
 
     def _read_new(self) -> bool:
         """Fold what was appended since; whether there was anything."""
@@ -186,6 +187,8 @@ class Follower:
             else:
                 if self._state.error is not None:
                     log.info("MLflow is back after %.0f s", time.monotonic() - since)
+                self._attachments.forget(self._runs.restarted)
+                self._runs.restarted.clear()
                 self._state.error = None
                 self._state.offset = self._read
                 write_state(self._directory, self._state)

@@ -74,6 +74,8 @@ class SearchRuns:
         """Trials that have ended, in that order."""
         self._on_front: set[str] = set()
         """Trials that were told to be in the Pareto set, at an earlier end of the search."""
+        self.restarted: set[str] = set()
+        """Trials that were taken up again; whoever takes note of it empties this."""
 
     @property
     def started(self) -> bool:
@@ -208,6 +210,8 @@ class SearchRuns:
         update.tags[f"{scheme.TAG}status"] = "running"
         if resumed:
             update.status = "RUNNING"
+            self.ended = [other for other in self.ended if other != trial]
+            self.restarted.add(trial)
             return
         resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
         update.params = scheme.params_of_trial(resolved, self.searched, _found(start))

@@ -165,3 +165,32 @@ def test_a_search_without_folders_of_trials_is_told_all_the_same(tmp_path: Path,
     directory = write_journal(tmp_path / "digits-pair-001", list(search_events(store, trials=3)))
     assert Follower(directory, None).run() == 0
     assert set(read_state(directory).models.values()) == {""}
+
+
+def test_a_trial_that_was_taken_up_again_gets_new_pictures(
+    tmp_path: Path, store: str, trained_search: TrainedSearch
+) -> None:
+    *events, over = search_events(store, trials=1)
+    early = {**events[-1], "status": "interrupted", "time": events[3]["time"] + 1}
+    stopped = {**over, "status": "interrupted", "time": early["time"] + 1}
+    directory = write_journal(tmp_path / "digits-pair-001", [*events[:4], early, stopped])
+    best = directory / "trials" / "t000" / "best"
+    shutil.copytree(trained_search.best, best)
+    Follower(directory, None).run()
+    assert read_state(directory).pictured == ["t000"]
+    (best / "predictions.safetensors").write_bytes(b"torn")
+    resumed = [
+        {**events[0], "time": stopped["time"] + 1},
+        {"event": "trial_restarted", "trial": "t000", "time": stopped["time"] + 2},
+    ]
+    running = write_journal(directory, [*events[:4], early, stopped, *resumed])
+    Follower(running, None).run()
+    assert read_state(directory).pictured == []
+    shutil.copytree(trained_search.best, best, dirs_exist_ok=True)
+    later = [{**event, "time": event["time"] + 60} for event in [*events[4:], over]]
+    write_journal(directory, [*events[:4], early, stopped, *resumed, *later])
+    Follower(directory, None).run()
+    state = read_state(directory)
+    assert state.pictured == ["t000"]
+    assert state.models["t000"]
+    assert len(artifacts(store, state, "t000", "images")) == 6
