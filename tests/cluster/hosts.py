@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs import require, skip
+from tests.programs import require
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
 
@@ -34,7 +34,7 @@ def hosts(folder: Path) -> Iterator[Hosts]:
     """Start the two below `folder`, end them afterwards."""
     require("sshd", "ssh", "ssh-keygen", "rsync")
     if os.geteuid() != 0:
-        skip("sshd gives its sessions a home of our choice to root only")
+        pytest.skip("sshd gives its sessions a home of our choice to root only")
     Path("/run/sshd").mkdir(exist_ok=True)
     for name in ("key", "host"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)

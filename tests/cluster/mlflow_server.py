@@ -12,10 +12,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
+import pytest
 
 from tests.end_to_end.commands import environment
 from tests.end_to_end.test_ray_address import free_ports
-from tests.programs import skip
 
 USER, PASSWORD = "admin", "correct-horse-battery"
 
@@ -24,7 +24,7 @@ USER, PASSWORD = "admin", "correct-horse-battery"
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Its address; one worker, SQLite behind it, basic auth before it."""
     if importlib.util.find_spec("flask_wtf") is None:
-        skip("needs Flask-WTF, as in mlflow[auth]")
+        pytest.skip("needs Flask-WTF, as in mlflow[auth]")
     (port,) = free_ports(1)
     auth = folder / "auth.ini"
     auth.write_text(

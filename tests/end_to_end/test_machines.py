@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import EXPERIMENT, SCRIPT, environment, last_line, run
-from tests.programs import skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -37,7 +36,7 @@ def test_a_container_with_little_shared_memory(folder: Path) -> None:
     inside = "mount -t tmpfs -o size=16m tmpfs /dev/shm && exec"
     unshared = ("unshare", "--mount", "sh", "-c", f'{inside} "$@"', "sh")
     if shutil.which("unshare") is None or subprocess.run([*unshared, "true"], capture_output=True).returncode:
-        skip("needs the right to mount")
+        pytest.skip("needs the right to mount")
     command = (*unshared, SCRIPT)
     done = run(
         folder, "search", "experiment.yaml", "--json", "-n", "1", "-s", "compute.workers=2", command=command
