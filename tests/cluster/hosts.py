@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.programs import require
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
