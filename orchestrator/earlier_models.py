@@ -9,7 +9,7 @@ from orchestrator.journal import FILE_NAME
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.earlier_runs import folder_of_run
 from orchestrator.tracking.state import read_state
-from orchestrator.tracking.uri import resolve_tracking_uri
+from orchestrator.tracking.uri import resolve_tracking_uri, without_login
 from trainables.config.model import EARLIER_RUN
 
 MODEL = Path("best") / "state.safetensors"
@@ -54,7 +54,7 @@ def find_model(weights: str, storage: Path, tracking_uri: str) -> Path:
     if folder is None:
         raise ConfigError(
             f"{KEY}: there is no run {run!r} in {storage}"
-            + (f", and MLflow at {tracking_uri} knows none." if trial is None else "."),
+            + (f", and MLflow at {without_login(tracking_uri)} knows none." if trial is None else "."),
             "Write runs:/<search>/<trial>, or runs:/ and MLflow's run id; `equipoise show` lists both.",
         )
     return _model_of(folder.parent.parent, folder.name, weights)

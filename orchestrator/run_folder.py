@@ -23,7 +23,13 @@ from orchestrator.resources import SlotPlan
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.login import refuses_login
 from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.uri import database_path, resolve_tracking_uri, unreachable, without_login
+from orchestrator.tracking.uri import (
+    database_path,
+    resolve_tracking_uri,
+    unreachable,
+    with_login,
+    without_login,
+)
 from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
 
@@ -97,7 +103,7 @@ class RunStart:
         began = time.time()
         storage = earlier.directory if earlier else Path(spec.tracking.storage).absolute()
         _require_writable(storage, "tracking.storage", EquipoiseError)
-        uri = earlier.started["tracking_uri"] if earlier else resolve_tracking_uri(spec.tracking)
+        uri = with_login(earlier.started["tracking_uri"]) if earlier else resolve_tracking_uri(spec.tracking)
         if (database := database_path(uri)) is not None:
             _require_writable(database.parent, "tracking.mlflow", TrackingError)
         if earlier is None and (reason := unreachable(uri)) is not None:
@@ -174,7 +180,7 @@ def open_run(
                 trials=trials,
                 searched=_searched_keys(spec) if kind == "search" else [],
                 slots=asdict(plan),
-                tracking_uri=start.tracking_uri,
+                tracking_uri=without_login(start.tracking_uri),
                 began=start.time,
                 **provenance(directory),
             )

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.redaction import redacted
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
 from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
@@ -133,12 +134,12 @@ class TrialRun:
 def explain_failure(error: Exception, assignment: Assignment) -> str:
     """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in the trial's folder."""
     if isinstance(error, DataError | ModelError | TrainingError | WorkerLost):
-        return str(error)
-    reason = f"{type(error).__name__}: {error}"
+        return redacted(str(error))
+    reason = redacted(f"{type(error).__name__}: {error}")
     path = assignment.directory / "error.txt"
     try:
         assignment.directory.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)))
+        path.write_text(redacted("".join(traceback.format_exception(error))))
     except OSError:
         return reason
     return f"{reason} (traceback in {path})"

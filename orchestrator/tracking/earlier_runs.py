@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking.uri import database_path
+from orchestrator.tracking.uri import database_path, with_login, without_login
 
 SECONDS = 60.0
 
@@ -24,7 +24,13 @@ def folder_of_run(tracking_uri: str, run_id: str) -> Path | None:
     database = database_path(tracking_uri)
     if database is not None and not database.exists():
         return None
-    command = [sys.executable, "-m", "orchestrator.tracking.earlier_runs", tracking_uri, run_id]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.tracking.earlier_runs",
+        without_login(tracking_uri),
+        run_id,
+    ]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command, capture_output=True, text=True, timeout=SECONDS
@@ -32,7 +38,7 @@ def folder_of_run(tracking_uri: str, run_id: str) -> Path | None:
         folder = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise TrackingError(
-            f"MLflow at {tracking_uri} could not be asked for run {run_id}.",
+            f"MLflow at {without_login(tracking_uri)} could not be asked for run {run_id}.",
             "Write runs:/<search>/<trial>, which needs no MLflow.",
         ) from error
     return None if folder is None else Path(folder)
@@ -42,4 +48,4 @@ if __name__ == "__main__":
     from orchestrator.tracking.mlflow_store import tag_of_run
     from orchestrator.tracking.scheme import FOLDER
 
-    sys.stdout.write(json.dumps(tag_of_run(sys.argv[1], sys.argv[2], FOLDER)))
+    sys.stdout.write(json.dumps(tag_of_run(with_login(sys.argv[1]), sys.argv[2], FOLDER)))

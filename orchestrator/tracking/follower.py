@@ -13,11 +13,13 @@ from typing import TextIO
 
 from orchestrator.journal import FILE_NAME, follow_journal
 from orchestrator.lease import is_held
+from orchestrator.redaction import redacted
 from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
 from orchestrator.tracking.summary import tell_summary
+from orchestrator.tracking.uri import with_login
 
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.1
@@ -172,7 +174,7 @@ class Follower:
             try:
                 self._tell_once()
             except Exception as error:
-                message = " ".join(str(error).split()) or type(error).__name__
+                message = redacted(" ".join(str(error).split())) or type(error).__name__
                 if message != self._state.error:
                     log.warning("MLflow cannot be told, waiting: %s", message)
                     self._state.error = message
@@ -209,5 +211,5 @@ class Follower:
     def _opened(self) -> MlflowStore:
         if self._store is None:
             runs = self._runs
-            self._store = MlflowStore(runs.tracking_uri, runs.experiment, runs.uid, self._state)
+            self._store = MlflowStore(with_login(runs.tracking_uri), runs.experiment, runs.uid, self._state)
         return self._store

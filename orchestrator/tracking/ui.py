@@ -69,7 +69,7 @@ def run_ui(tracking_uri: str, host: str = "127.0.0.1", port: int = 5000) -> None
 @contextlib.contextmanager
 def _server(tracking_uri: str, host: str, port: int, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Run `mlflow server` in a process group of its own, all of which is gone when the context is left."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     # More than one worker adds 44 ms to every answer: their shared socket lacks TCP_NODELAY.
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     root = artifact_root(tracking_uri)
@@ -78,6 +78,7 @@ def _server(tracking_uri: str, host: str, port: int, log: IO[bytes]) -> Iterator
     # Job execution is for agents and starts eight more processes.
     environment = {
         **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,  # it may hold a password: arguments are public
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -98,6 +98,15 @@ def without_login(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
+def with_login(uri: str) -> str:
+    """The address again with the login of `$MLFLOW_TRACKING_URI`, if that is the same address.
+
+    What is recorded has none; whoever talks to the store needs it.
+    """
+    own = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    return own if own and without_login(own) == uri.rstrip("/") else uri
+
+
 def experiment_link(server: str, experiment_id: str, view: str | None = None) -> str:
     """An experiment's runs, in MLflow's training mode (by default it is about agents).
 
