@@ -99,12 +99,20 @@ def without_login(uri: str) -> str:
 
 
 def with_login(uri: str) -> str:
-    """The address again with the login of `$MLFLOW_TRACKING_URI`, if that is the same address.
+    """What to give MLflow's client for an address that was recorded without its login.
 
-    What is recorded has none; whoever talks to the store needs it.
+    If `$MLFLOW_TRACKING_URI` is the same address with a login, a database gets that. For a server the login goes to
+    MLflow's own variables: its client prints links, which would show it.
     """
     own = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    return own if own and without_login(own) == uri.rstrip("/") else uri
+    if not own or own == without_login(own) or without_login(own) != uri.rstrip("/"):
+        return uri
+    parts = urlsplit(own)
+    if parts.scheme.lower() not in ("http", "https"):
+        return own
+    os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(parts.username or ""))
+    os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(parts.password or ""))
+    return uri
 
 
 def experiment_link(server: str, experiment_id: str, view: str | None = None) -> str:

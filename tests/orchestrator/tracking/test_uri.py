@@ -1,5 +1,6 @@
 """Tracking URIs are absolute, and what MLflow cannot use is refused with the cure."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from orchestrator.tracking.uri import (
     is_remote,
     resolve_tracking_uri,
     unreachable,
+    with_login,
+    without_login,
 )
 
 
@@ -67,3 +70,19 @@ def test_links_open_in_training_mode() -> None:
     assert (
         experiment_link("http://h:1/", "3") == "http://h:1/?workflowType=machine_learning#/experiments/3/runs"
     )
+
+
+def test_a_recorded_address_gets_its_login_back_in_a_way_that_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")  # so that it is put back afterwards
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hush@db/runs")
+    assert without_login("postgresql://me:hush@db/runs") == "postgresql://db/runs"
+    assert with_login("postgresql://db/runs") == "postgresql://me:hush@db/runs"
+    assert with_login("postgresql://other/runs") == "postgresql://other/runs"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:p%40ss@host/ml/")
+    assert with_login("https://host/ml") == "https://host/ml"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss"
