@@ -19,6 +19,7 @@ from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.schedulers import make_scheduler
 from orchestrator.tuning.searchers import make_searcher
+from orchestrator.tuning.stopping import stop_slots
 from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
 from search_spaces.space import SearchSpace
@@ -123,7 +124,7 @@ def run_trials(
             )
         except BaseException as error:
             if scheduler.controller is not None:
-                scheduler.controller.cleanup()  # Tune does so after an Exception only, not after Ctrl-C
+                stop_slots(scheduler.controller)  # Tune does so after an Exception only, not after Ctrl-C
             if isinstance(error, RecordingFailed) and error.__cause__ is not None:
                 raise error.__cause__ from None
             raise

@@ -1,13 +1,15 @@
 """Ctrl-C wherever it falls: what was done is kept, told truly, and nothing stays behind."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from orchestrator.report.records import read_search
+from tests.end_to_end.commands import SCRIPT, a_mark, environment
 
 NOTEBOOK = """
 import sys, ray
@@ -40,14 +42,11 @@ search: {trials: 4, sampler: random, space: {model.backbone.width: {choice: [16,
 def test_an_interrupt_where_ray_was_there_before(tmp_path: Path) -> None:
     """As in a notebook that is connected to Ray: Tune's own handler must not make it look finished."""
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))
-    }
-    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}
+    own = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}
     process = subprocess.Popen(
         [sys.executable, "-c", NOTEBOOK, "experiment.yaml"],
         cwd=tmp_path,
-        env=environment,
+        env=environment(own),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,3 +61,32 @@ def test_an_interrupt_where_ray_was_there_before(tmp_path: Path) -> None:
     printed, complaint = process.communicate(timeout=60)
     assert "interrupted, cores free: 2" in printed, complaint
     assert read_search(journal.parent).status == "interrupted"
+
+
+@pytest.mark.slow
+def test_an_epoch_that_takes_long_is_not_waited_for(tmp_path: Path) -> None:
+    long = EXPERIMENT.replace('pair"}', 'pair", image_size: 64}').replace(
+        "{name: small_cnn, width: 16}", "resnet18"
+    )
+    (tmp_path / "experiment.yaml").write_text(
+        long.replace("model.backbone.width: {choice: [16, 32]}", "training.optimizer.lr: {log: [1e-4, 1e-3]}")
+    )
+    search = [SCRIPT, "search", "experiment.yaml", "-s", "compute.slots=2"]
+    process = subprocess.Popen(
+        search, cwd=tmp_path, env=environment(a_mark()), stdout=subprocess.PIPE, text=True
+    )
+    journal = tmp_path / "equipoise_runs" / "pairs-001" / "journal.jsonl"
+    deadline = time.monotonic() + 90
+    while not (journal.exists() and journal.read_text().count('"event":"trial_started"') == 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    time.sleep(5)
+    process.send_signal(signal.SIGTERM)
+    interrupted = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - interrupted < 10
+    assert process.returncode == 130
+    assert "equipoise resume pairs-001" in output
+    record = read_search(tmp_path / "equipoise_runs" / "pairs-001")
+    assert [trial.status for trial in record.trials] == ["interrupted", "interrupted"]
