@@ -144,8 +144,8 @@ def probe(
             epochs=epochs,
             every=every,
             threshold=threshold,
-            tell=lambda line: typer.echo(line, err=True),
-            decoding=decoding_to((Decoding(Console(stderr=True)).show,)),
+            tell=(lambda line: None) if as_json else (lambda line: typer.echo(line, err=True)),
+            decoding=decoding_to(() if as_json else (Decoding(Console(stderr=True)).show,)),
         )
     if output is not None:
         write_new(as_yaml(report), output, force=force)
