@@ -1,6 +1,5 @@
 """`equipoise probe` as it is typed, and what can be done with what it writes."""
 
-import json
 import resource
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,14 @@ def experiment(folder: Path) -> None:
     (folder / "experiment.yaml").write_text(EXPERIMENT.partition("search:")[0])
 
 
-def parameters(folder: Path, *overrides: str) -> int:
-    """Of the model that `check` builds."""
-    given = [part for override in overrides for part in ("-s", override)]
-    done = run(folder, "check", "experiment.yaml", "--json", *given)
-    count = json.loads(done.stdout)["parameters"]
-    assert isinstance(count, int)
-    return count
-
-
-def test_a_probe_takes_seconds_and_says_the_same_twice(tmp_path: Path) -> None:
+def test_a_probe_takes_seconds(tmp_path: Path) -> None:
     experiment(tmp_path)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    first = last_line(run(tmp_path, "probe", "experiment.yaml", "--json"))
+    found = last_line(run(tmp_path, "probe", "experiment.yaml", "--json"))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime - before.ru_utime < 20, "of a core: this machine may be busy"
-    again = last_line(run(tmp_path, "probe", "experiment.yaml", "--json"))
-    assert first.pop("seconds") > 0
-    assert again.pop("seconds") > 0
-    assert first == again
-    assert first["event"] == "probe_finished"
-    assert (first["epochs"], first["steps"]) == (2, 2 * 10)  # every fifth of 47 steps
-    assert [part["name"] for part in first["parts"]] == ["conv1", "conv2", "shared"]
-    assert set(first["pairs"]) == {"left:right"}
-    assert first["proposal"]["hard_parameters"] == parameters(tmp_path)
-    for branch in (*first["proposal"]["suggested"], *first["proposal"]["control"]):
-        section = f"model.sharing={{kind: branching, at: {branch['at']}}}"
-        assert branch["parameters"] == parameters(tmp_path, section)
+    assert (found["event"], found["epochs"]) == ("probe_finished", 2)
+    assert found["steps"] == 2 * 10, "every fifth of 47"
 
 
 def test_what_a_probe_writes_is_checked_and_trained(tmp_path: Path) -> None:

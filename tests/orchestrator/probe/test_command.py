@@ -1,7 +1,9 @@
 """`equipoise probe` in this process: what it says, and what cannot be probed."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +33,24 @@ def test_without_a_file_to_write_the_space_goes_to_standard_output_alone() -> No
     assert YAML(typ="safe").load(done.stdout) is None, "comments: nothing is below -1"
     assert "# Little conflict: 0 % at most" in done.stdout
     assert "epoch 1/1: left.accuracy 0." in done.stderr
+
+
+def test_two_probes_say_the_same() -> None:
+    Path("experiment.yaml").write_text(PLAIN)
+
+    def found() -> dict[str, Any]:
+        options = ("--json", "--epochs", "1", "--every", "20")
+        done = CliRunner().invoke(app, ["probe", "experiment.yaml", *options])
+        assert (done.exit_code, done.stderr) == (0, "")
+        said: dict[str, Any] = json.loads(done.stdout)
+        return {name: value for name, value in said.items() if name != "seconds"}
+
+    first = found()
+    assert first == found()
+    assert [part["name"] for part in first["parts"]] == ["conv1", "conv2", "shared"]
+    assert all(part["cosines"].keys() == {"left:right"} for part in first["parts"])
+    assert first["pairs"].keys() == {"left:right"}
+    assert {"hard_parameters", "suggested", "control", "space"} == first["proposal"].keys()
 
 
 @pytest.mark.parametrize(
