@@ -45,8 +45,9 @@ def probe(
 
     Raises:
         ConfigError: there is one task only, or less to train than `epochs`; the backbone cannot be divided.
+        ClusterError: this machine has not what one worker takes.
         DataError: the data cannot be used as configured.
-        RunFailed: a loss is not finite.
+        RunFailed: nothing that tasks share is trained, or a loss is not finite.
     """
     began = time.monotonic()
     if len(spec.tasks) < 2:
@@ -85,10 +86,9 @@ def _measure(
     from trainables.training.world import World
 
     def on_epoch(report: "EpochReport") -> None:
-        scores = "  ".join(
-            f"{name} {formats.metric(report.metrics.get(name), name)}" for name in spec.objectives
-        )
-        tell(f"epoch {report.epoch}/{epochs}: {scores}")
+        known = report.metrics | report.costs
+        values = (f"{name} {formats.metric(known.get(name), name)}" for name in spec.objectives)
+        tell(f"epoch {report.epoch}/{epochs}: {'  '.join(values)}")
 
     torch.set_num_threads(plan.cpus)
     world = World.single(torch.device("cuda", 0) if plan.gpus else "cpu")

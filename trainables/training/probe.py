@@ -48,7 +48,7 @@ class Conflicts:
     def scores(self, threshold: float) -> Array:
         """(S,): of all (step, pair), the share whose cosine is below `threshold`; NaN where no pair ever met.
 
-        Recon's conflict score, there a count (Shi et al., ICLR 2023, section 4).
+        The conflict score of Recon (Shi et al., ICLR 2023), divided by how many were seen.
         """
         return _mean(self._below(threshold), (0, 2))
 

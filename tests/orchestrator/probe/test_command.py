@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from tests.end_to_end.commands import EXPERIMENT
 
-PLAIN = EXPERIMENT.partition("search:")[0]
+PLAIN = EXPERIMENT.partition("search:")[0] + "compute: {workers: 1}\n"  # with one thread
 UNDIVIDED = PLAIN.replace("{name: small_cnn, width: 16}", "'tests.contracts.nets:undivided'")
 
 
