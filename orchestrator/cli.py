@@ -111,6 +111,53 @@ def check(
 
 
 @app.command()
+def probe(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="To train; default 2, or all of the file if fewer.")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Steps from look to look.")] = 5,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=-1, max=1, help="Cosines below it are conflicts.")
+    ] = -0.1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the space.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train briefly, see where in the backbone tasks conflict, and propose where to branch: a search space."""
+    from rich.console import Console
+
+    from orchestrator.new_file import require_new, write_new
+    from orchestrator.probe.report import as_yaml
+    from orchestrator.probe.run import probe as run
+    from orchestrator.report.decoding import Decoding
+    from orchestrator.run_folder import decoding_to
+    from orchestrator.spec import load_spec
+
+    spec = load_spec(config, overrides or [])
+    if output is not None:
+        require_new(output, force=force)
+    with _stdout_kept_for_results():
+        report = run(
+            spec,
+            epochs=epochs,
+            every=every,
+            threshold=threshold,
+            tell=(lambda line: None) if as_json else (lambda line: typer.echo(line, err=True)),
+            decoding=decoding_to(() if as_json else (Decoding(Console(stderr=True)).show,)),
+        )
+    if output is not None:
+        write_new(as_yaml(report), output, force=force)
+    if as_json:
+        typer.echo(json.dumps(report.as_event()))
+    elif output is not None:
+        typer.echo(f"{report.verdict} Written to {output}.")
+    else:
+        typer.echo(as_yaml(report), nl=False)
+
+
+@app.command()
 def train(
     config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, verbose: Verbose = False
 ) -> None:

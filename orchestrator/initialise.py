@@ -1,6 +1,5 @@
 """`equipoise init`: a commented experiment file, guessed from data."""
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.errors import ConfigError
 from orchestrator.guess import Guess, guess_columns
 from orchestrator.init_source import Source, data_config, find_source
 from orchestrator.init_text import write_text
+from orchestrator.new_file import require_new, write_new
 from orchestrator.spec import parse_spec
 from trainables.config.data import DataConfig
 from trainables.data.examples import kept_rows, label_column
@@ -40,12 +39,7 @@ def initialise(sources: Sequence[str], output: Path, *, force: bool = False) -> 
         ConfigError: the output exists, or sources are not written as above.
         DataError: the data cannot be read, or has no column that could be a label.
     """
-    if output.exists() and not force:
-        raise ConfigError(
-            f"{output} exists already.", "Choose another name with -o, or replace it with --force."
-        )
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"{output.parent} is no folder.", "Make it first, or choose another name with -o.")
+    require_new(output, force=force)
     base = output.absolute().parent
     source = find_source(sources, base)
     rows = read_source(source.written, data_config(source), base)
@@ -57,7 +51,7 @@ def initialise(sources: Sequence[str], output: Path, *, force: bool = False) -> 
     size, sizes = _image_size(rows)
     text = write_text(source, rows, guess, dropped, size, sizes)
     spec = parse_spec(text, name=str(output), folder=base)  # what is written must be loadable
-    _save(text, output, force=force)
+    write_new(text, output, force=force)
     return _report(output, rows, guess, dropped, sizes, spec.name)
 
 
@@ -111,23 +105,6 @@ def _image_size(rows: Rows) -> tuple[int | tuple[int, int] | None, tuple[tuple[i
         return (height if height == width else (height, width)), sizes
     short = statistics.median(min(size) for size in seen)
     return int(min(LARGEST_SIDE, max(16, short // 8 * 8))), sizes
-
-
-def _save(text: str, output: Path, *, force: bool) -> None:
-    """Write the file whole or not at all, and never over another one unless forced."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, "utf-8")
-        if force:
-            temporary.replace(output)
-        else:
-            os.link(temporary, output)
-    except FileExistsError:
-        raise ConfigError(f"{output} exists already.", "Replace it with --force.") from None
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _report(

@@ -28,3 +28,18 @@ def residual(
 ) -> nn.Module:
     """Two residual branches with stochastic depth and channel dropout."""
     return _Residual(channels, mode, batch_norm)
+
+
+class _Undivided(nn.Module):
+    def __init__(self, channels: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(channels * image_size[0] * image_size[1], 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layer(images.flatten(1))
+        return features if bool(features.sum() > 0) else -features
+
+
+def undivided(channels: int, image_size: tuple[int, int]) -> nn.Module:
+    """A backbone whose forward pass depends on values, which no trace can follow."""
+    return _Undivided(channels, image_size)

@@ -20,6 +20,7 @@ from trainables.data.prepared import PreparedData
 from trainables.model import backbones, multitask
 from trainables.training import precision
 from trainables.training.batches import epoch_order
+from trainables.training.probe import measure_conflicts
 from trainables.training.report import EpochReport
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
@@ -295,3 +296,15 @@ def costs(world: World, config: TrialConfig, data: PreparedData) -> dict[str, fl
 def test_costs_of_the_model_are_measured_once_and_told_to_all(group: Group) -> None:
     one, other = group.run(2, costs, *case("everything", "static"))
     assert one == other
+
+
+def measure(world: World, config: TrialConfig, data: PreparedData) -> np.ndarray:
+    return measure_conflicts(config, data, world, epochs=2, every=2).cosines
+
+
+def test_conflicts_are_measured_over_the_global_batch(group: Group) -> None:
+    config, data = case("batch_norm", "static")
+    alone = measure(World.single(), config, data)
+    assert np.isfinite(alone).any()
+    for found in group.run(3, measure, config, data, shares=[0.5, 0.2, 0.3]):
+        assert np.allclose(found, alone, atol=1e-6, equal_nan=True)

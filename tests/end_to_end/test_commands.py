@@ -121,7 +121,7 @@ def test_help_names_every_command(tmp_path: Path, command: tuple[str, ...]) -> N
     done = run(tmp_path, "--help", command=command)
     assert done.returncode == 0
     assert done.stderr == ""
-    for name in ("init", "check", "train", "search", "demo", "show", "ui", "schema"):
+    for name in ("init", "check", "probe", "train", "search", "demo", "show", "ui", "schema"):
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE), name
 
 

@@ -10,6 +10,14 @@ MOST_TASKS = 6
 """With more tasks, pairs are summed up instead of being listed."""
 
 
+def cosines(gramian_TT: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of gradients with these inner products (T, T); NaN for one that is zero or not finite: it has no direction."""
+    norms = np.sqrt(np.maximum(np.diag(gramian_TT), 0))
+    norms[~((norms > 0) & np.isfinite(norms))] = np.nan
+    found: NDArray[np.float64] = gramian_TT / np.outer(norms, norms)
+    return found
+
+
 class Conflict:
     """Mean cosine of the gradients of every pair of tasks over what was counted since the last report."""
 
@@ -31,15 +39,15 @@ class Conflict:
         self._look = gramian_TT, present
 
     def count(self) -> None:
-        """The step was made. A task whose gradient is zero or not finite has no direction and is left out."""
+        """The step was made. A task whose gradient has no direction is left out."""
         if self._look is None:
             return
         gramian_TT, present = self._look
         self._look = None
-        norms = np.sqrt(np.maximum(np.diag(gramian_TT), 0))
-        some = (norms > 0) & np.isfinite(norms)
+        found_TT = cosines(gramian_TT)
+        some = ~np.isnan(np.diag(found_TT))
         rows = np.ix_(present[some], present[some])
-        self._sums[rows] += gramian_TT[np.ix_(some, some)] / np.outer(norms[some], norms[some])
+        self._sums[rows] += found_TT[np.ix_(some, some)]
         self._counts[rows] += 1
 
     def report(self) -> dict[str, float]:

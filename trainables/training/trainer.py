@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.balancing.balancer import Balancer
 from trainables.balancing.build import build_balancer
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
 from trainables.errors import TrainingError
 from trainables.model.batch_norm import use_global_batch_norm
-from trainables.model.multitask import build_model
+from trainables.model.multitask import MultiTaskModel, build_model
 from trainables.tasks.losses import build_loss
 from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
@@ -43,8 +44,14 @@ class Trainer:
     epoch: int
     """Finished epochs."""
 
-    def __init__(self, config: TrialConfig, data: PreparedData, world: World) -> None:
-        """Build model, optimizer and balancer.
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: PreparedData,
+        world: World,
+        make_balancer: Callable[[MultiTaskModel], Balancer] | None = None,
+    ) -> None:
+        """Build model, optimizer and balancer. `make_balancer`: of another method than `config.balancing`.
 
         Raises:
             ModelError: the model cannot be built.
@@ -75,7 +82,11 @@ class Trainer:
         if config.training.optimizer.backbone_lr_factor == 0:
             self.model.freeze_backbone()
         self.costs = model_costs(self.model, config.model, (height, width), self.precision, world)
-        self.balancer = build_balancer(config.balancing, tuple(config.tasks), self.model)
+        self.balancer = (
+            make_balancer(self.model)
+            if make_balancer is not None
+            else build_balancer(config.balancing, tuple(config.tasks), self.model)
+        )
         self.optimizer = build_optimizer(
             config.training.optimizer,
             dict(self.model.named_parameters()),
