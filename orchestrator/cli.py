@@ -209,7 +209,7 @@ def demo(
 
 @app.command()
 def resume(
-    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
+    search_id: Annotated[str | None, typer.Argument(metavar="SEARCH", help="Default: the latest.")] = None,
     storage: Storage = Path("equipoise_runs"),
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -258,7 +258,7 @@ def rerun(
 
 @app.command()
 def show(
-    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: the latest.")] = None,
+    search_id: Annotated[str | None, typer.Argument(metavar="SEARCH", help="Default: the latest.")] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Only trials that no other one beats in everything.")
     ] = False,
@@ -289,7 +289,7 @@ def ui(
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="Whose places and store are looked at.")
+        Path | None, typer.Argument(metavar="EXPERIMENT.yaml", help="Whose places and store are looked at.")
     ] = None,
     overrides: Overrides = None,
     fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
@@ -309,7 +309,7 @@ def doctor(
 
 @app.command()
 def clean(
-    search_id: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="Default: all.")] = None,
+    search_id: Annotated[str | None, typer.Argument(metavar="SEARCH", help="Default: all.")] = None,
     storage: Storage = Path("equipoise_runs"),
     with_cache: Annotated[bool, typer.Option("--cache", help="Decoded images too.")] = False,
     really: Annotated[bool, typer.Option("--yes", help="Free it; without, only show.")] = False,

@@ -3,13 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from orchestrator.cluster import RayAddress
+from orchestrator.cluster import RayAddress, nodes_of_cluster
 from orchestrator.doctor import machine, services
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.runs import runs
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.uri import resolve_tracking_uri
 from trainables.data.cache import cache_root
+
+SECONDS_TO_ANSWER = 5
 
 
 def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
@@ -40,11 +42,14 @@ def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
 
 def _several_nodes() -> bool:
     """Whether the cluster that would be used has more than one node; asking a private Ray is no use."""
-    if RayAddress.from_environment().is_private:
+    where = RayAddress.from_environment()
+    if where.is_private:
         return False
+    if where.is_connected:
+        return len(nodes_of_cluster()) > 1
     from ray.util.state import list_nodes
 
     try:
-        return len(list_nodes(filters=[("state", "=", "ALIVE")])) > 1
+        return len(list_nodes(filters=[("state", "=", "ALIVE")], timeout=SECONDS_TO_ANSWER)) > 1
     except Exception:  # no dashboard to ask: said by another finding
         return False

@@ -17,6 +17,9 @@ _RESTARTS = 3
 ATTACHMENT_SECONDS = 2.0
 """How much longer the end of a run waits for pictures and models; the writer goes on with the rest by itself."""
 
+_still_telling: list[subprocess.Popen[bytes]] = []
+"""Writers that outlive their search in this process; collected when the next one starts."""
+
 
 @dataclass(frozen=True)
 class WriterStatus:
@@ -74,6 +77,8 @@ class WriterProcess:
         with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
             if self._wait(timeout, outage_timeout):
                 self._process.wait(ATTACHMENT_SECONDS)
+        if self._process.poll() is None:
+            _still_telling.append(self._process)
         return self.status()
 
     def _wait(self, timeout: float, outage_timeout: float) -> bool:
@@ -101,6 +106,7 @@ class WriterProcess:
             self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        _still_telling[:] = [process for process in _still_telling if process.poll() is None]
         command = [sys.executable, "-m", "orchestrator.tracking.writer", str(self._directory)]
         with (self._directory / LOG_NAME).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own module

@@ -153,6 +153,10 @@ def test_an_interrupted_search_keeps_what_it_did(tmp_path: Path, sent: signal.Si
     record = read_search(journal.parent)
     assert record.status == "interrupted"
     assert {trial.status for trial in record.trials} == {"interrupted"}
+    # Who presses Ctrl-C does not wait long for MLflow: the writer may still be at it.
+    while not read_search(journal.parent).told:
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert {status for (status,) in database.execute("select status from runs")} == {"KILLED"}
 

@@ -46,7 +46,7 @@ def test_the_last_line_is_what_the_readme_says(trained: tuple[Path, dict[str, An
 def test_the_best_checkpoint_is_kept(trained: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = trained
     best = folder / "equipoise_runs" / "pairs-train-001" / "trials" / "t000" / "best"
-    assert [path.suffix for path in best.iterdir() if path.suffix == ".safetensors"] == [".safetensors"]
+    assert {path.name for path in best.iterdir()} == {"state.safetensors", "predictions.safetensors"}
 
 
 def test_python_gives_the_same_numbers(trained: tuple[Path, dict[str, Any]]) -> None:

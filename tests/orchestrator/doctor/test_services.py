@@ -50,7 +50,9 @@ def told(uri: str, *, several_nodes: bool = False) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a login nor the Ray that other tests are connected to."""
+    monkeypatch.setattr(RayAddress, "from_environment", RayAddress)
     for name in ("USERNAME", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
 
@@ -127,7 +129,6 @@ def test_the_command_says_what_it_found_and_ends_with_5(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 5, done.output
@@ -142,7 +143,6 @@ def test_json_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = CliRunner().invoke(app, ["doctor", "--json"])
     lines = done.stdout.splitlines() + capfd.readouterr().out.splitlines()
