@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.report.formats import brief, shortened
+from orchestrator.report.formats import group_value, shortened, weight_groups
 from orchestrator.report.records import flat
 
 TAG = "equipoise."
@@ -125,8 +125,10 @@ def place_tags(*, pareto: bool) -> dict[str, str]:
 
 
 def run_name(trial: str, config: Mapping[str, Any]) -> str:
-    """`t017 weights left:right 0.30:0.70, width 32, lr 0.00314`: the trial and, briefly, what was searched."""
-    return shortened(f"{trial} {brief(config)}".rstrip(), _LONGEST_NAME)
+    """`t017 weights 0.30:0.70 width 32 lr 0.00314`: the trial and, briefly, what was searched; columns are narrow."""
+    groups = weight_groups(config).items()
+    said = [f"{header.partition(' ')[0]} {group_value(config, keys)}" for header, keys in groups]
+    return shortened(" ".join([trial, *said]), _LONGEST_NAME)
 
 
 def _text(value: Any) -> str:
