@@ -16,7 +16,8 @@ from trainables.model.sharing.build import build_structure
 from trainables.model.sharing.structure import Addition, SharingStructure
 from trainables.model.stages import Stages
 from trainables.model.tapped_heads import build_tapped_head
-from trainables.model.tracing import split_backbone
+from trainables.model.tracing import Stage, split_backbone
+from trainables.model.weights import require
 
 
 class StructuredModel(MultiTaskModel):
@@ -62,6 +63,15 @@ class StructuredModel(MultiTaskModel):
         added = {p for module in self.modules() if isinstance(module, Addition) for p in module.parameters()}
         return [p for p in self.backbone.parameters() if p not in added]
 
+    def backbone_names(self) -> dict[str, str]:
+        """As `MultiTaskModel.backbone_names`."""
+        names: dict[str, str] = {}
+        for path, module in self.named_modules():
+            if isinstance(module, Stage):
+                for name in module.state_dict():
+                    names.setdefault(name, f"{path}.{name}")
+        return names
+
     def _readers(self) -> dict[nn.Parameter, set[str]]:
         """The tasks whose losses depend on each parameter of the structure; looked for once."""
         if not self._read_by:
@@ -101,6 +111,9 @@ def build_structured(
     name = config.backbone.name
     stages = split_backbone(backbone.net, name=name, channels=backbone.channels, image_size=image_size)
     taps = {task: tapped_parts(config, task, stages) for task in outputs}
+    deepest = max(own[-1] for own in taps.values())
+    needed = [name for part in stages.parts[: deepest + 1] for name in part.state_dict()]
+    require(needed, backbone.missing, config.weights)
     structure = build_structure(config.sharing, Blueprint(stages, seed, again), taps)
     heads: dict[str, nn.Module] = {}
     for task, count in outputs.items():
