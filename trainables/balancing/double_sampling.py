@@ -28,7 +28,7 @@ class DoubleSampling(Balancer):
     """Weights λ on the simplex, moved by J₁J₂ᵀ of two parts of the batch that share no example.
 
     The parts are drawn from the global batch by its key. Where a part lacks labels of a task, λ stays for
-    that step. Tasks that are not in a step keep their share; the others divide what is left.
+    that step. Tasks that are not in a step, or share nothing, keep their share; the others divide what is left.
     """
 
     parts: int
@@ -68,8 +68,11 @@ class DoubleSampling(Balancer):
         complete = all(len(totals) == len(step.tasks) for _, totals in parts)
         if complete:
             cross_TT = (rows[0] @ rows[1].T).double().cpu().numpy()
-            with np.errstate(all="ignore"):  # `usable` sees what is not finite
-                own = self.moved(cross_TT, own) if np.all(np.isfinite(cross_TT)) else own * np.nan
+            some = self.sharing(step)
+            if some.any() and (part := own[some].sum()) > 0:
+                with np.errstate(all="ignore"):  # `usable` sees what is not finite
+                    found = self.moved(cross_TT[np.ix_(some, some)], own[some] / part)
+                own[some] = part * found if np.all(np.isfinite(cross_TT)) else np.nan
         own = np.asarray(self.usable(own, len(present)))
         self._next = self.weights.copy()
         if not self._fell_back:

@@ -83,6 +83,10 @@ class MultiTaskModel(nn.Module):
         """Those of `shared_parameters` that all tasks read, in the order in which the model was built."""
         return self.shared_parameters()
 
+    def sharing_tasks(self) -> set[str]:
+        """The tasks that read any of `shared_parameters`."""
+        return set(self.tasks)
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of the backbone and its copies: neither heads nor what a structure adds."""
         return list(self.backbone.parameters())

@@ -58,6 +58,11 @@ class StructuredModel(MultiTaskModel):
         readers = self._readers()
         return [p for p in self.shared_parameters() if readers[p] == set(self.tasks)]
 
+    def sharing_tasks(self) -> set[str]:
+        """The tasks that read any of `shared_parameters`: not those with a whole backbone of their own."""
+        readers = self._readers()
+        return {task for p in self.shared_parameters() for task in readers[p]}
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of the backbone and its copies: neither heads nor what the structure adds."""
         added = {p for module in self.modules() if isinstance(module, Addition) for p in module.parameters()}
