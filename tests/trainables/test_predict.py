@@ -1,6 +1,7 @@
 """A predictor says of an image file what the trainer said of it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.synthetic import prepared, trial
+from tests.trainables.synthetic import prepared, several, trial
+from trainables.data.joined import JoinedImages
 from trainables.data.prepared import PreparedData
 from trainables.errors import DataError
 from trainables.predict import Predictor
 from trainables.training.evaluate import collect_logits
+from trainables.training.predictions import Predictions
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
@@ -20,9 +23,11 @@ from trainables.training.world import World
 def files_of(data: PreparedData) -> list[bytes]:
     """Validation images as PNG files."""
     files = []
-    for pixels in data.images[data.splits["val"]]:
+    for row in data.splits["val"]:
+        pixels = data.images[np.array([row])][0]
+        grey = (pixels == pixels[0]).all()
         stream = io.BytesIO()
-        Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(stream, "PNG")
+        Image.fromarray(pixels[0] if grey else pixels.transpose(1, 2, 0)).save(stream, "PNG")
         files.append(stream.getvalue())
     return files
 
@@ -55,6 +60,27 @@ def test_the_same_logits_as_in_training(tmp_path: Path, channels: int, precision
         answer.label == [tag for tag, p in zip("pqrs", answer.probabilities, strict=True) if p > 0.5]
         for answer in answers["marks"]
     )
+
+
+def test_several_sources_grey_and_in_colours(tmp_path: Path) -> None:
+    """A grey image file is seen as in training, where it stood beside others in colours."""
+    data = prepared(channels=3)
+    grey = np.ascontiguousarray(data.images[:100, :1])
+    joined = replace(
+        data,
+        images=JoinedImages((grey, data.images[100:])),
+        sources={"few": range(100), "many": range(100, 130)},
+    )
+    config = trial(training={"epochs": 1}, data=several("none", "uniform"))
+    trainer = Trainer(config, joined, World.single())
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
+    predictor = Predictor.load(tmp_path / "best")
+    rows = joined.splits["val"]
+    assert min(rows) < 100 <= max(rows)
+    found = predictor.logits(np.stack([predictor.decode(file) for file in files_of(joined)]))
+    predictions = Predictions.load(tmp_path / "best")
+    assert np.array_equal(found["shape"].argmax(1).numpy(), predictions.tasks["shape"].predicted)
 
 
 def test_what_is_no_image_is_said(tmp_path: Path) -> None:
