@@ -148,14 +148,14 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
 def _searched_models(
     spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
 ) -> list[Problem]:
-    """Problems of the backbones, structures and taps that the search may choose."""
+    """Problems of the backbones, structures, initial weights and taps that the search may choose."""
     space = spec.search.space
     if not isinstance(space, Mapping) or any(key.startswith("data.image_size") for key in space):
         return []
     tried = {spec.model.model_dump_json()}
     problems: list[Problem] = []
     for key, domain in space.items():
-        builds = key.startswith(("model.backbone", "model.sharing")) or key.endswith(".tap")
+        builds = key.startswith(("model.backbone", "model.sharing", "model.weights")) or key.endswith(".tap")
         if not (isinstance(domain, Choice) and builds):
             continue
         for index, value in enumerate(domain.values):

@@ -276,3 +276,10 @@ def test_a_method_must_have_something_to_balance(table: Path, overrides: list[st
 def test_a_key_is_said_once(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(check_experiment(table, ["model.heads={default: {tap: 7}}"]))
     assert capsys.readouterr().out.count("model.heads.default.tap:") == 1
+
+
+def test_weights_that_a_search_names_are_loaded(table: Path) -> None:
+    report = check_experiment(table, ["search.space={model.weights: {choice: [null, none.safetensors]}}"])
+    (problem,) = report.errors
+    assert problem.key == "search.space.model.weights.choice.1"
+    assert "none.safetensors cannot be read" in problem.message

@@ -393,3 +393,9 @@ def test_what_a_file_says_of_one_kind_leaves_out_what_another_kind_does_not_take
     sharing = kept.trial_config_with({"model.sharing.kind": "mmoe"}).model.sharing
     assert isinstance(sharing, MMoESharing)
     assert sharing.at == 2
+
+
+def test_values_that_cannot_come_together_are_said_in_sentences() -> None:
+    space = "{balancing.gradients: {choice: [features]}, model.sharing.kind: {choice: [mtan, film]}}"
+    with pytest.raises(ConfigError, match=r"cannot come together: .* Write parameters\. Use `when`\."):
+        parse_spec(SMALL + f"balancing: {{method: mgda}}\nsearch: {{space: {space}}}\n")
