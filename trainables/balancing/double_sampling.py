@@ -55,11 +55,10 @@ class DoubleSampling(Balancer):
         task_gradients(step, [], heads=True)
         step.reduce_gradients([p for task in step.tasks for p in step.model.task_parameters(task)])
         shares = [
-            torch.tensor([totals.get(task, 0.0) / step.batch.totals[task] for task in step.tasks])
-            for _, totals in parts
+            [totals.get(task, 0.0) / step.batch.totals[task] for task in step.tasks] for _, totals in parts
         ]
         whole = torch.stack(
-            [row * share.to(row)[:, None] for row, share in zip(rows, shares, strict=True)]
+            [row * row.new_tensor(share)[:, None] for row, share in zip(rows, shares, strict=True)]
         ).sum(0)
         present = self.present(step)
         self.conflict.look(gramian_of_rows(whole), present)
@@ -69,10 +68,12 @@ class DoubleSampling(Balancer):
         if complete:
             cross_TT = (rows[0] @ rows[1].T).double().cpu().numpy()
             some = self.sharing(step)
-            if some.any() and (part := own[some].sum()) > 0:
+            part = own[some].sum()
+            if not np.all(np.isfinite(cross_TT)):
+                own = own * np.nan
+            elif part > 0:
                 with np.errstate(all="ignore"):  # `usable` sees what is not finite
-                    found = self.moved(cross_TT[np.ix_(some, some)], own[some] / part)
-                own[some] = part * found if np.all(np.isfinite(cross_TT)) else np.nan
+                    own[some] = part * self.moved(cross_TT[np.ix_(some, some)], own[some] / part)
         own = np.asarray(self.usable(own, len(present)))
         self._next = self.weights.copy()
         if not self._fell_back:
