@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.contracts.structures import STRUCTURES
 from tests.trainables.synthetic import prepared, several, trial
 from trainables.data.joined import JoinedImages
 from trainables.data.prepared import PreparedData
@@ -90,3 +91,15 @@ def test_what_is_no_image_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         predictor.answers([b"no image"])
     assert predictor.answers([]) == {"shape": [], "bright": [], "marks": []}
+
+
+@pytest.mark.parametrize("structure", ["mtan", "ple", "different stages", "mmoe over batch normalisation"])
+def test_a_structure_predicts_as_in_training(tmp_path: Path, structure: str) -> None:
+    data = prepared()
+    trainer = Trainer(trial(training={"epochs": 1}, model=STRUCTURES[structure]), data, World.single())
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
+    found = Predictor.load(tmp_path / "best").logits(np.asarray(data.images)[data.splits["val"]])
+    for task, own in Predictions.load(tmp_path / "best").tasks.items():
+        predicted = found[task].argmax(1) if task == "shape" else (found[task] > 0).squeeze(1)
+        assert np.array_equal(predicted.numpy().astype(int), own.predicted), task

@@ -49,7 +49,8 @@ def load_weights(net: nn.Module, path: Path, cropped: str | None = None) -> froz
     """
     tensors, meta = _read(path)
     plain = {name.removeprefix(PREFIX): name for name in tensors if name.startswith(PREFIX)}
-    names: Mapping[str, str] = meta.get("backbone", plain)
+    said = meta.get("backbone")
+    names: Mapping[str, str] = said if isinstance(said, dict) else plain
     if names:
         tensors = {name: tensors[theirs] for name, theirs in names.items() if theirs in tensors}
     own = net.state_dict()
