@@ -66,10 +66,11 @@ def test_the_same_logits_as_in_training(tmp_path: Path, channels: int, precision
 def test_several_sources_grey_and_in_colours(tmp_path: Path) -> None:
     """A grey image file is seen as in training, where it stood beside others in colours."""
     data = prepared(channels=3)
-    grey = np.ascontiguousarray(data.images[:100, :1])
+    pixels = np.asarray(data.images)
+    grey = np.ascontiguousarray(pixels[:100, :1])
     joined = replace(
         data,
-        images=JoinedImages((grey, data.images[100:])),
+        images=JoinedImages((grey, pixels[100:])),
         sources={"few": range(100), "many": range(100, 130)},
     )
     config = trial(training={"epochs": 1}, data=several("none", "uniform"))
