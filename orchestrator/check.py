@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.check_report import CheckReport, Problem, SourceCounts, TaskCounts, print_report
 from orchestrator.earlier_models import with_earlier_models
@@ -19,6 +19,9 @@ from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace
 from trainables.config.model import ModelConfig
 
+if TYPE_CHECKING:
+    from trainables.model.multitask import MultiTaskModel
+
 __all__ = [
     "CheckReport",
     "Problem",
@@ -29,6 +32,8 @@ __all__ = [
     "print_report",
 ]
 
+DECIDE_SHARING = ("balancing.method", "model.sharing", "model.heads", "training.optimizer.backbone_lr_factor")
+"""Keys that decide whether a balancing method has something to balance begin so."""
 MOST_MODELS = 12
 """Models of a search that are tried; one with a large backbone takes a second."""
 
@@ -123,7 +128,9 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
     if data.image_shape is not None and tasks.keys() == spec.tasks.keys() and not earlier:
         classes = {name: task.classes for name, task in tasks.items()}
         parameters, found = _build_model(spec, spec.trial_config().model, data.image_shape, classes)
-        problems += found or _searched_models(spec, data.image_shape, classes)
+        problems += found or _searched_models(spec, data.image_shape, classes) + _balancing(
+            spec, data.image_shape, classes
+        )
     examples = data.splits if any(data.splits.values()) else {}
     report = dataclasses.replace(
         report,
@@ -141,14 +148,14 @@ def _with_data(report: CheckReport, spec: ExperimentSpec) -> tuple[CheckReport, 
 def _searched_models(
     spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
 ) -> list[Problem]:
-    """Problems of the backbones, structures and taps that the search may choose."""
+    """Problems of the backbones, structures, initial weights and taps that the search may choose."""
     space = spec.search.space
     if not isinstance(space, Mapping) or any(key.startswith("data.image_size") for key in space):
         return []
     tried = {spec.model.model_dump_json()}
     problems: list[Problem] = []
     for key, domain in space.items():
-        builds = key.startswith(("model.backbone", "model.sharing")) or key.endswith(".tap")
+        builds = key.startswith(("model.backbone", "model.sharing", "model.weights")) or key.endswith(".tap")
         if not (isinstance(domain, Choice) and builds):
             continue
         for index, value in enumerate(domain.values):
@@ -162,6 +169,29 @@ def _searched_models(
     return problems
 
 
+def _balancing(
+    spec: ExperimentSpec, shape: tuple[int, int, int], classes: Mapping[str, tuple[str, ...]]
+) -> list[Problem]:
+    """Whether the file's method fits what its model shares, unless a search decides about either."""
+    from trainables.balancing.build import build_balancer
+    from trainables.errors import TrainingError
+
+    searched = spec.search.space
+    trial = spec.trial_config()
+    if not isinstance(searched, Mapping) or any(key.startswith(DECIDE_SHARING) for key in searched):
+        return []
+    if trial.balancing.method in ("static", "equal"):  # which fit everything
+        return []
+    model = _model(spec, trial.model, shape, classes)
+    if trial.training.optimizer.backbone_lr_factor == 0:
+        model.freeze_backbone()
+    try:
+        build_balancer(trial.balancing, tuple(trial.tasks), model)
+    except TrainingError as error:
+        return [Problem("error", "model", error.message, error.hint, error.key)]
+    return []
+
+
 def _build_model(
     spec: ExperimentSpec,
     config: ModelConfig,
@@ -173,21 +203,10 @@ def _build_model(
 
     from trainables.errors import ModelError
     from trainables.model.keyed import unkeyed_randomness
-    from trainables.model.multitask import build_model
 
     channels, height, width = shape
-    outputs = {
-        name: 1 if spec.tasks[name].type == "binary" else len(names) for name, names in classes.items()
-    }
     try:
-        model = build_model(
-            config,
-            channels=channels,
-            image_size=(height, width),
-            outputs=outputs,
-            seed=spec.seed,
-            base=spec.folder,
-        )
+        model = _model(spec, config, shape, classes)
         images = torch.zeros(2, model.channels, height, width)
         drawing = unkeyed_randomness(model, model.context, images)
         model.eval()
@@ -201,7 +220,7 @@ def _build_model(
         return None, [Problem("error", "model", message, "Try a larger data.image_size.", "model.backbone")]
     problems = [
         Problem("error", "model", f"The head of {task} gives {tuple(logits[task].shape)}, not (2, {count}).")
-        for task, count in outputs.items()
+        for task, count in _outputs(spec, classes).items()
         if tuple(logits[task].shape) != (2, count)
     ]
     if drawing:
@@ -215,6 +234,30 @@ def _build_model(
             )
         )
     return sum(parameter.numel() for parameter in model.parameters()), problems
+
+
+def _model(
+    spec: ExperimentSpec,
+    config: ModelConfig,
+    shape: tuple[int, int, int],
+    classes: Mapping[str, tuple[str, ...]],
+) -> "MultiTaskModel":
+    from trainables.model.multitask import build_model
+
+    channels, height, width = shape
+    return build_model(
+        config,
+        channels=channels,
+        image_size=(height, width),
+        outputs=_outputs(spec, classes),
+        seed=spec.seed,
+        base=spec.folder,
+    )
+
+
+def _outputs(spec: ExperimentSpec, classes: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Logits by task."""
+    return {name: 1 if spec.tasks[name].type == "binary" else len(names) for name, names in classes.items()}
 
 
 def _placed(problem: Problem, spec: ExperimentSpec, name: str) -> Problem:

@@ -114,7 +114,7 @@ def print_report(report: CheckReport, *, as_json: bool = False) -> None:
     for problem in report.problems:
         style = {"error": "bold red", "warning": "yellow", "note": "dim"}[problem.severity]
         console.print(f"{problem.severity}: ", style=style, end="", markup=False)
-        about = f"{problem.key}: " if problem.key else ""
+        about = f"{problem.key}: " if problem.key and not problem.message.startswith(problem.key) else ""
         where = f"{problem.place}: " if problem.place else ""
         message = problem.message.rstrip()
         gap = "\n" if "\n" in message else " "

@@ -16,6 +16,7 @@ from search_spaces.objectives import is_minimised
 from search_spaces.values import is_within
 from trainables.config.balancing import LossBalancing
 from trainables.config.model import COSTS
+from trainables.config.sharing import CrossStitchSharing, PLESharing
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
 
@@ -130,10 +131,14 @@ class _Checks:
             )
 
     def _frozen_backbone(self) -> Iterator[Finding]:
-        """A method of gradients where nothing that tasks share is trained."""
+        """A method of gradients where nothing that tasks share is trained: no structure adds anything that they do."""
         spec, key = self.spec, "training.optimizer.backbone_lr_factor"
-        searched = any(is_within(key, k) or is_within(k, "balancing") for k in spec.search.space)
-        frozen = spec.training.optimizer.backbone_lr_factor == 0
+        searched = any(
+            is_within(key, k) or is_within(k, "balancing") or is_within(k, "model.sharing")
+            for k in spec.search.space
+        )
+        adds = isinstance(spec.model.sharing, CrossStitchSharing | PLESharing)
+        frozen = spec.training.optimizer.backbone_lr_factor == 0 and not adds
         if frozen and not searched and not isinstance(spec.balancing, LossBalancing):
             message = (
                 f"{spec.balancing.method} balances the gradients of what tasks share, and with 0 nothing shared "

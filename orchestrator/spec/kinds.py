@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from search_spaces.values import Value
 
@@ -12,10 +12,10 @@ from search_spaces.values import Value
 def without_other_kinds(
     model: type[BaseModel], written: Mapping[str, Any], values: Mapping[str, Value]
 ) -> dict[str, Any]:
-    """`written` without the keys that the kinds chosen by `values` do not have.
+    """`written` without what the kinds chosen by `values` do not know.
 
     `{"balancing.method": "cagrad"}` leaves out the `balancing.weights` of a file whose method is static, and
-    keeps what both kinds know.
+    `{"model.sharing.kind": "mmoe"}` the `at` of one that branches by task. What both kinds know stays.
     """
     result = copy.deepcopy(dict(written))
     for key, chosen in values.items():
@@ -30,9 +30,19 @@ def without_other_kinds(
         for kind in _kinds(annotation):
             field = kind.model_fields.get(tag)
             if field is not None and get_args(field.annotation) == (chosen,):
-                for name in section.keys() - kind.model_fields.keys():
-                    del section[name]
+                for name in section.keys() - {tag}:
+                    if not _knows(kind, {tag: chosen, name: section[name]}, name):
+                        del section[name]
     return result
+
+
+def _knows(kind: type[BaseModel], section: dict[str, Any], name: str) -> bool:
+    """Whether `kind` has the key `name`, and takes the value that it has in `section`."""
+    try:
+        kind.model_validate(section)
+    except ValidationError as error:
+        return all(found["loc"][:1] != (name,) for found in error.errors())
+    return True
 
 
 def _kinds(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -159,7 +159,8 @@ class SpaceChecks:
                 near = {
                     k: v for k, v in values.items() if on_one_line(tuple(k.split(".")[:-1]), finding.path)
                 }
-                message = f"{quoted(near or values)} cannot come together: {finding} Use `when`."
+                said = str(finding).rstrip(".")
+                message = f"{quoted(near or values)} cannot come together: {said}. Use `when`."
                 yield Finding(("search", "space"), message, at_key=True)
                 return
 

@@ -29,6 +29,7 @@ _FIXED_PARAMS = (
     "balancing.gradients",
     "model.backbone.name",
     "model.weights",
+    "model.sharing.kind",
     "training.optimizer.name",
     "training.optimizer.lr",
     "training.optimizer.weight_decay",
@@ -88,6 +89,7 @@ def params_of_trial(
     parallel coordinates drop every run that lacks a chosen key.
     """
     tasks = list(resolved.get("tasks") or {})
+    searched = list(searched)
     found = found or {}
     values = flat(resolved)
     values |= {key: value for key, value in found.items() if values.get(key) is None}
@@ -103,11 +105,20 @@ def params_of_trial(
             is_linear = head["kind"] == "mlp" and not hidden
             effective[f"model.heads.{task}.kind"] = "linear" if is_linear else head["kind"]
             effective[f"model.heads.{task}.hidden"] = hidden
-    data = resolved.get("data") or {}
-    if data.get("sources"):
-        effective["data.mixing"] = data.get("mixing")
+    if (resolved.get("data") or {}).get("sources"):
+        effective["data.mixing"] = _at(resolved, "data.mixing")
+    # A choice of `null` and mappings (sharpness-aware steps or none) is a value of the key itself.
+    effective |= {key: _at(resolved, key) for key in searched if key not in values and key not in effective}
     keys = dict.fromkeys([*searched, *_FIXED_PARAMS, *found, *effective])
     return {key: _text(effective.get(key, values.get(key))) for key in list(keys)[:MAX_PARAMS]}
+
+
+def _at(resolved: Mapping[str, Any], key: str) -> Any:
+    """What stands at a dotted key, or None."""
+    found: Any = resolved
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def search_tags() -> dict[str, str]:

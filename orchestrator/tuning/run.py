@@ -1,9 +1,10 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from ray import tune
 from ray.air._internal import usage
 from ray.tune.execution import class_cache
@@ -14,6 +15,7 @@ from orchestrator.resources import SlotPlan
 from orchestrator.run_folder import RunFolder
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import ExperimentSpec
+from orchestrator.spec.explain import explain
 from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
@@ -24,6 +26,7 @@ from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
 from search_spaces.space import SearchSpace
 from search_spaces.values import Value
+from trainables.config.trial import TrialConfig
 from trainables.errors import UserError
 
 # Tune gives its actors environment variables of their own, for PyTorch Lightning and for Ray Train. For that Ray starts
@@ -43,6 +46,13 @@ TUNE_SETTINGS = {
 
 SECONDS_AT_ONCE = 0.5
 """Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
+
+
+def why_not(written: Mapping[str, Any], error: ValueError | UserError) -> str:
+    """Why a proposal makes no trial, in sentences; `written` is what was not valid."""
+    if isinstance(error, ValidationError):
+        return "; ".join(map(str, explain(TrialConfig, written, error)))
+    return str(error)
 
 
 def run_trials(
@@ -89,7 +99,8 @@ def run_trials(
             config = spec.trial_config_with(values)
             data = datasets.of(config)
         except (ValueError, UserError) as error:  # this trial fails, the others go on
-            return {**assignment, "config": spec.trial_values(values), "problem": str(error)}
+            written = spec.trial_values(values)
+            return {**assignment, "config": written, "problem": why_not(written, error)}
         resolved = config.model_dump(mode="json", by_alias=True)
         return {**assignment, "config": resolved, "data": str(data.directory)}
 

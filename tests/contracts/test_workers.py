@@ -172,6 +172,19 @@ def test_a_frozen_or_slow_backbone(group: Group, factor: float) -> None:
     assert_same_training(group, *case("everything", "uncertainty", training={"optimizer": optimizer}))
 
 
+@pytest.mark.parametrize("structure", ["cross_stitch", "mtan", "mmoe", "film"])
+def test_a_frozen_backbone_of_a_structure(group: Group, structure: str) -> None:
+    """Its batch normalisation computes as in evaluation, what was added to it learns."""
+    model = f"{structure} over batch normalisation"
+    optimizer = {"name": "adam", "lr": 1e-2, "backbone_lr_factor": 0}
+    assert_same_training(group, *case(model, "famo", training={"optimizer": optimizer, "epochs": 1}))
+
+
+@pytest.mark.parametrize("method", ["mgda", "modo"])
+def test_a_task_that_shares_nothing(group: Group, method: str) -> None:
+    assert_same_training(group, *case("branching by task", method, training={"epochs": 2}))
+
+
 def test_light_augmentation(group: Group) -> None:
     config, data = case("dropout", "static", data={"source": "synthetic", "augment": "light"})
     assert_same_training(group, config, data)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -225,3 +226,60 @@ def test_config_only_imports_nothing_heavy() -> None:
         "PIL",
     }
     assert not heavy & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["balancing={method: cagrad}", "model.sharing={kind: branching, at: 0}"],
+            "cagrad .* nothing shared",
+        ),
+        (
+            [
+                "balancing={method: mgda}",
+                "training.optimizer.backbone_lr_factor=0",
+                "model.sharing={kind: ple}",
+            ],
+            "mgda .* nothing shared",
+        ),
+        (
+            [
+                "balancing={method: mgda}",
+                "training.optimizer.backbone_lr_factor=0",
+                "model.sharing={kind: cross_stitch}",
+            ],
+            None,
+        ),
+        (
+            ["balancing={method: gradnorm}", "model.sharing={kind: branching, at: 0}"],
+            "gradnorm .* nothing shared",
+        ),
+        (["balancing={method: uncertainty}", "model.sharing={kind: branching, at: 0}"], None),
+        (["balancing={method: mgda}", "model.sharing={kind: cross_stitch}"], None),
+        (
+            [
+                "balancing={method: cagrad}",
+                "model.sharing={kind: branching, at: 0}",
+                "search.space={model.sharing.at: {choice: [1, 2]}}",
+            ],
+            None,
+        ),
+    ],
+)
+def test_a_method_must_have_something_to_balance(table: Path, overrides: list[str], says: str | None) -> None:
+    errors = check_experiment(table, overrides).errors
+    assert [problem.key for problem in errors] == (["balancing.method"] if says else [])
+    assert says is None or re.search(says, errors[0].message)
+
+
+def test_a_key_is_said_once(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(check_experiment(table, ["model.heads={default: {tap: 7}}"]))
+    assert capsys.readouterr().out.count("model.heads.default.tap:") == 1
+
+
+def test_weights_that_a_search_names_are_loaded(table: Path) -> None:
+    report = check_experiment(table, ["search.space={model.weights: {choice: [null, none.safetensors]}}"])
+    (problem,) = report.errors
+    assert problem.key == "search.space.model.weights.choice.1"
+    assert "none.safetensors cannot be read" in problem.message

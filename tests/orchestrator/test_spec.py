@@ -17,7 +17,7 @@ from trainables.config.balancing import StaticBalancing
 from trainables.config.data import Temperature
 from trainables.config.heads import LinearHead, MLPHead
 from trainables.config.model import NamedBackbone, SmallCNN
-from trainables.config.sharing import SharingConfig
+from trainables.config.sharing import MMoESharing, SharingConfig
 from trainables.config.training import SGD, AdamW, Cosine
 
 SMALL = """\
@@ -383,3 +383,19 @@ def test_a_search_that_may_propose_features_that_are_not_shared_is_refused() -> 
             SMALL + "balancing: {method: mgda, gradients: features}\n"
             "search: {space: {model.heads.left.tap: {choice: [1, 2]}}}\n"
         )
+
+
+def test_what_a_file_says_of_one_kind_leaves_out_what_another_kind_does_not_take() -> None:
+    spec = parse_spec(SMALL + "model: {sharing: {kind: branching, at: {left: 0, default: 2}}}\n")
+    for kind in ("mmoe", "ple", "cross_stitch", "hard"):
+        assert spec.trial_config_with({"model.sharing.kind": kind}).model.sharing.kind == kind
+    kept = parse_spec(SMALL + "model: {sharing: {kind: branching, at: 2}}\n")
+    sharing = kept.trial_config_with({"model.sharing.kind": "mmoe"}).model.sharing
+    assert isinstance(sharing, MMoESharing)
+    assert sharing.at == 2
+
+
+def test_values_that_cannot_come_together_are_said_in_sentences() -> None:
+    space = "{balancing.gradients: {choice: [features]}, model.sharing.kind: {choice: [mtan, film]}}"
+    with pytest.raises(ConfigError, match=r"cannot come together: .* Write parameters\. Use `when`\."):
+        parse_spec(SMALL + f"balancing: {{method: mgda}}\nsearch: {{space: {space}}}\n")

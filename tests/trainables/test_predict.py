@@ -1,6 +1,7 @@
 """A predictor says of an image file what the trainer said of it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.synthetic import prepared, trial
+from tests.contracts.structures import STRUCTURES
+from tests.trainables.synthetic import prepared, several, trial
+from trainables.data.joined import JoinedImages
 from trainables.data.prepared import PreparedData
 from trainables.errors import DataError
 from trainables.predict import Predictor
 from trainables.training.evaluate import collect_logits
+from trainables.training.predictions import Predictions
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
@@ -20,9 +24,11 @@ from trainables.training.world import World
 def files_of(data: PreparedData) -> list[bytes]:
     """Validation images as PNG files."""
     files = []
-    for pixels in data.images[data.splits["val"]]:
+    for row in data.splits["val"]:
+        pixels = data.images[np.array([row])][0]
+        grey = (pixels == pixels[0]).all()
         stream = io.BytesIO()
-        Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(stream, "PNG")
+        Image.fromarray(pixels[0] if grey else pixels.transpose(1, 2, 0)).save(stream, "PNG")
         files.append(stream.getvalue())
     return files
 
@@ -57,6 +63,28 @@ def test_the_same_logits_as_in_training(tmp_path: Path, channels: int, precision
     )
 
 
+def test_several_sources_grey_and_in_colours(tmp_path: Path) -> None:
+    """A grey image file is seen as in training, where it stood beside others in colours."""
+    data = prepared(channels=3)
+    pixels = np.asarray(data.images)
+    grey = np.ascontiguousarray(pixels[:100, :1])
+    joined = replace(
+        data,
+        images=JoinedImages((grey, pixels[100:])),
+        sources={"few": range(100), "many": range(100, 130)},
+    )
+    config = trial(training={"epochs": 1}, data=several("none", "uniform"))
+    trainer = Trainer(config, joined, World.single())
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
+    predictor = Predictor.load(tmp_path / "best")
+    rows = joined.splits["val"]
+    assert min(rows) < 100 <= max(rows)
+    found = predictor.logits(np.stack([predictor.decode(file) for file in files_of(joined)]))
+    predictions = Predictions.load(tmp_path / "best")
+    assert np.array_equal(found["shape"].argmax(1).numpy(), predictions.tasks["shape"].predicted)
+
+
 def test_what_is_no_image_is_said(tmp_path: Path) -> None:
     trainer = Trainer(trial(training={"epochs": 1}), prepared(), World.single())
     trainer.run_epoch()
@@ -64,3 +92,15 @@ def test_what_is_no_image_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         predictor.answers([b"no image"])
     assert predictor.answers([]) == {"shape": [], "bright": [], "marks": []}
+
+
+@pytest.mark.parametrize("structure", ["mtan", "ple", "different stages", "mmoe over batch normalisation"])
+def test_a_structure_predicts_as_in_training(tmp_path: Path, structure: str) -> None:
+    data = prepared()
+    trainer = Trainer(trial(training={"epochs": 1}, model=STRUCTURES[structure]), data, World.single())
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
+    found = Predictor.load(tmp_path / "best").logits(np.asarray(data.images)[data.splits["val"]])
+    for task, own in Predictions.load(tmp_path / "best").tasks.items():
+        predicted = found[task].argmax(1) if task == "shape" else (found[task] > 0).squeeze(1)
+        assert np.array_equal(predicted.numpy().astype(int), own.predicted), task

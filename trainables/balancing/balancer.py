@@ -75,6 +75,14 @@ class Balancer(ABC):
         """Positions, among all tasks, of those that are in `step`: (T,)."""
         return np.array([self._position[task] for task in step.tasks], dtype=np.intp)
 
+    def sharing(self, step: Step) -> NDArray[np.bool_]:
+        """Which of the tasks of `step` share anything with others: (T,). The rest follow their own losses.
+
+        Their gradients at what is shared are zero, beside which MGDA, for one, would see nothing else.
+        """
+        tasks = step.model.sharing_tasks()
+        return np.array([task in tasks for task in step.tasks])
+
     def usable(self, weights: Sequence[float] | NDArray[np.float64] | None, tasks: int) -> list[float]:
         """The weights as they are; equal ones (1/T) where there are none or one is not finite."""
         found = [math.nan] if weights is None else [float(weight) for weight in weights]

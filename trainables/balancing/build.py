@@ -35,8 +35,8 @@ def build_balancer(section: BalancingConfig, tasks: Sequence[str], model: MultiT
     if not isinstance(section, LossBalancing) and not model.shared_parameters():
         raise TrainingError(
             f"{section.method} balances the gradients of what tasks share, and nothing shared is trained.",
-            hint="Use a method that balances losses, such as uncertainty, or train the backbone "
-            "(training.optimizer.backbone_lr_factor above 0).",
+            hint="Use a method that balances losses, such as uncertainty, or share a stage (model.sharing) and train "
+            "the backbone (training.optimizer.backbone_lr_factor above 0).",
             key="balancing.method",
         )
     if getattr(section, "gradients", "parameters") == "features" and not model.shares_features:

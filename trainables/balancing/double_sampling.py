@@ -28,7 +28,7 @@ class DoubleSampling(Balancer):
     """Weights λ on the simplex, moved by J₁J₂ᵀ of two parts of the batch that share no example.
 
     The parts are drawn from the global batch by its key. Where a part lacks labels of a task, λ stays for
-    that step. Tasks that are not in a step keep their share; the others divide what is left.
+    that step. Tasks that are not in a step, or share nothing, keep their share; the others divide what is left.
     """
 
     parts: int
@@ -55,11 +55,10 @@ class DoubleSampling(Balancer):
         task_gradients(step, [], heads=True)
         step.reduce_gradients([p for task in step.tasks for p in step.model.task_parameters(task)])
         shares = [
-            torch.tensor([totals.get(task, 0.0) / step.batch.totals[task] for task in step.tasks])
-            for _, totals in parts
+            [totals.get(task, 0.0) / step.batch.totals[task] for task in step.tasks] for _, totals in parts
         ]
         whole = torch.stack(
-            [row * share.to(row)[:, None] for row, share in zip(rows, shares, strict=True)]
+            [row * row.new_tensor(share)[:, None] for row, share in zip(rows, shares, strict=True)]
         ).sum(0)
         present = self.present(step)
         self.conflict.look(gramian_of_rows(whole), present)
@@ -68,8 +67,13 @@ class DoubleSampling(Balancer):
         complete = all(len(totals) == len(step.tasks) for _, totals in parts)
         if complete:
             cross_TT = (rows[0] @ rows[1].T).double().cpu().numpy()
-            with np.errstate(all="ignore"):  # `usable` sees what is not finite
-                own = self.moved(cross_TT, own) if np.all(np.isfinite(cross_TT)) else own * np.nan
+            some = self.sharing(step)
+            part = own[some].sum()
+            if not np.all(np.isfinite(cross_TT)):
+                own = own * np.nan
+            elif part > 0:
+                with np.errstate(all="ignore"):  # `usable` sees what is not finite
+                    own[some] = part * self.moved(cross_TT[np.ix_(some, some)], own[some] / part)
         own = np.asarray(self.usable(own, len(present)))
         self._next = self.weights.copy()
         if not self._fell_back:

@@ -79,7 +79,10 @@ class Weighting(ABC):
 
 
 class GramianBalancer(Balancer):
-    """Σ_t w_t g_t for what tasks share, with the weights of a `Weighting`; heads follow their own losses."""
+    """Σ_t w_t g_t for what tasks share, with the weights of a `Weighting`; heads follow their own losses.
+
+    A task that shares nothing is told to no weighting and weighs 1.
+    """
 
     def __init__(self, tasks: Sequence[str], weighting: Weighting, *, at_features: bool) -> None:
         super().__init__(tasks)
@@ -100,12 +103,14 @@ class GramianBalancer(Balancer):
         step.weights = dict(zip(step.tasks, weights, strict=True))
 
     def _weights(self, step: Step, gramian_TT: Array) -> list[float]:
-        present = self.present(step)
-        self.conflict.look(gramian_TT, present)
+        self.conflict.look(gramian_TT, self.present(step))
+        some = self.sharing(step)
+        present = self.present(step)[some]
+        gramian_TT = gramian_TT[np.ix_(some, some)]
         scale = float(np.trace(gramian_TT))
-        losses = step.mean_losses().numpy() if self.weighting.needs_losses else np.empty(0)
+        losses = step.mean_losses().numpy()[some] if self.weighting.needs_losses else np.empty(0)
         found: Array | None = None
-        if np.isfinite(scale):
+        if some.any() and np.isfinite(scale):
             random = derived_seed(step.seed, step.epoch, step.index, "balancing", "weighting")
             gradients = Gradients(
                 without_rounding_errors(gramian_TT / scale) if scale > 0 else gramian_TT,
@@ -119,7 +124,9 @@ class GramianBalancer(Balancer):
                 np.errstate(all="ignore"),
             ):  # `usable` sees what is not finite
                 found = self.weighting.weigh(gradients)
-        weights = torch.tensor(self.usable(found, len(step.tasks)), dtype=torch.float64)
+        weights = torch.ones(len(some), dtype=torch.float64)
+        if some.any():
+            weights[torch.from_numpy(some)] = weights.new_tensor(self.usable(found, len(present)))
         # Kinds of CPU may differ in the last bits; the first worker's weights are everyone's.
         if step.world.size > 1:
             weights = step.world.broadcast(weights.to(step.world.device)).cpu()

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,8 @@ class Backbone:
     """C. Three where the images have one: they are repeated."""
     normalisation: Normalisation | None = None
     """Mean and standard deviation of its inputs on the [0, 1] scale; None: those of the training images."""
+    missing: frozenset[str] = frozenset()
+    """Tensors that `model.weights` has nothing for: of stages that no head came after in the model it is from."""
 
 
 def build_backbone(
@@ -76,7 +78,7 @@ def build_backbone(
             resnet = small.SmallImageResNet(channels, blocks, width)
             built = Backbone(resnet, resnet.out_features, channels, normalisation)
     if file is not None:
-        load_weights(built.net, file, cropped=stem)
+        return replace(built, missing=load_weights(built.net, file, cropped=stem))
     return built
 
 

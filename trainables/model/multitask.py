@@ -15,6 +15,7 @@ from trainables.config.sharing import HardSharing
 from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.heads import Head
 from trainables.model.keyed import StepContext, drawing, unkeyed_randomness, use_keyed_randomness
+from trainables.model.weights import require
 
 
 class MultiTaskModel(nn.Module):
@@ -82,9 +83,20 @@ class MultiTaskModel(nn.Module):
         """Those of `shared_parameters` that all tasks read, in the order in which the model was built."""
         return self.shared_parameters()
 
+    def sharing_tasks(self) -> set[str]:
+        """The tasks that read any of `shared_parameters`."""
+        return set(self.tasks)
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of the backbone and its copies: neither heads nor what a structure adds."""
         return list(self.backbone.parameters())
+
+    def backbone_names(self) -> dict[str, str]:
+        """What `state_dict` calls each tensor of the backbone, by the name that the backbone alone has for it.
+
+        Of several copies it is the first; stages that no head comes after are not there.
+        """
+        return {name: f"backbone.{name}" for name in self.backbone.state_dict()}
 
     def _shared(self) -> Iterable[nn.Parameter]:
         return self.backbone.parameters()
@@ -148,6 +160,7 @@ def build_model(
             seed=seed,
             again=again if config.weights is None else None,
         )
+    require(backbone.net.state_dict(), backbone.missing, config.weights)
     heads: dict[str, nn.Module] = {}
     for task, head in ordinary.items():
         with drawing(seed, "init", "head", task):

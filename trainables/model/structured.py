@@ -16,7 +16,8 @@ from trainables.model.sharing.build import build_structure
 from trainables.model.sharing.structure import Addition, SharingStructure
 from trainables.model.stages import Stages
 from trainables.model.tapped_heads import build_tapped_head
-from trainables.model.tracing import split_backbone
+from trainables.model.tracing import Stage, split_backbone
+from trainables.model.weights import require
 
 
 class StructuredModel(MultiTaskModel):
@@ -57,10 +58,24 @@ class StructuredModel(MultiTaskModel):
         readers = self._readers()
         return [p for p in self.shared_parameters() if readers[p] == set(self.tasks)]
 
+    def sharing_tasks(self) -> set[str]:
+        """The tasks that read any of `shared_parameters`: not those with a whole backbone of their own."""
+        readers = self._readers()
+        return {task for p in self.shared_parameters() for task in readers[p]}
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of the backbone and its copies: neither heads nor what the structure adds."""
         added = {p for module in self.modules() if isinstance(module, Addition) for p in module.parameters()}
         return [p for p in self.backbone.parameters() if p not in added]
+
+    def backbone_names(self) -> dict[str, str]:
+        """As `MultiTaskModel.backbone_names`."""
+        names: dict[str, str] = {}
+        for path, module in self.named_modules():
+            if isinstance(module, Stage):
+                for name in module.state_dict():
+                    names.setdefault(name, f"{path}.{name}")
+        return names
 
     def _readers(self) -> dict[nn.Parameter, set[str]]:
         """The tasks whose losses depend on each parameter of the structure; looked for once."""
@@ -101,6 +116,9 @@ def build_structured(
     name = config.backbone.name
     stages = split_backbone(backbone.net, name=name, channels=backbone.channels, image_size=image_size)
     taps = {task: tapped_parts(config, task, stages) for task in outputs}
+    deepest = max(own[-1] for own in taps.values())
+    needed = [name for part in stages.parts[: deepest + 1] for name in part.state_dict()]
+    require(needed, backbone.missing, config.weights)
     structure = build_structure(config.sharing, Blueprint(stages, seed, again), taps)
     heads: dict[str, nn.Module] = {}
     for task, count in outputs.items():

@@ -20,6 +20,10 @@ CONSTANT = "_tensor_constant"
 """What the tracer calls tensors that a forward pass computes without its input."""
 
 
+class Stage(fx.GraphModule):
+    """A part of a backbone, whose modules and parameters have the names that they have in the backbone."""
+
+
 class _Tracer(fx.Tracer):
     """Keeps as modules what is replaced when a model is built: normalisation, dropout, stochastic depth."""
 
@@ -150,13 +154,13 @@ def _stages(
     return Stages(parts, names, tuple(shapes[nodes[end]] for _, end in bounds), images)
 
 
-def _part(net: nn.Module, source: fx.Node, nodes: list[fx.Node]) -> fx.GraphModule:
+def _part(net: nn.Module, source: fx.Node, nodes: list[fx.Node]) -> Stage:
     graph = fx.Graph()
     copies = {source: graph.placeholder("x")}
     for node in nodes:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(copies[nodes[-1]])
-    return fx.GraphModule(net, graph, "Stage")
+    return Stage(net, graph)
 
 
 def _names(net: nn.Module, parts: list[list[fx.Node]]) -> tuple[str, ...]:

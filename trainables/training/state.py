@@ -39,7 +39,8 @@ class ModelState:
     tensors: dict[str, Tensor]
     """As `MultiTaskModel.state_dict()` names them."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """epoch, metrics, classes by task, image_shape, mean and std of the inputs, config, data_digest."""
+    """epoch, metrics, classes by task, image_shape, mean and std of the inputs, config, data_digest, and which
+    tensors are the backbone's (`MultiTaskModel.backbone_names`)."""
 
 
 def copied(tensors: Mapping[str, Tensor], device: torch.device | str | None = None) -> dict[str, Tensor]:

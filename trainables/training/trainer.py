@@ -134,6 +134,7 @@ class Trainer:
             "std": list(std),
             "config": config.model_dump(mode="json"),
             "data_digest": data.digest,
+            "backbone": self.model.backbone_names(),
         }
 
     def _augmentation(self, epoch: int) -> Augment:

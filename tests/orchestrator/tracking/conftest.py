@@ -58,6 +58,9 @@ def content() -> Callable[[str], Content]:
             tags = dict(run.data.tags)
             if "mlflow.parentRunId" in tags:
                 tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
+            for run_id, name in names.items():  # the note links to them
+                if "mlflow.note.content" in tags:
+                    tags["mlflow.note.content"] = tags["mlflow.note.content"].replace(run_id, name)
             history = {
                 key: sorted(
                     (point.step, point.timestamp, point.value) for point in _history(client, run, key)

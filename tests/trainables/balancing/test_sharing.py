@@ -5,7 +5,9 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
+from tests.contracts.methods import GRADIENT_METHODS, ONLY_PARAMETERS
 from tests.contracts.structures import CNN, HEADS, SHARING
 from tests.trainables.synthetic import prepared, trial
 from trainables.balancing.build import build_balancer
@@ -88,3 +90,38 @@ model_modules = {name for name in sys.modules if name.startswith("trainables.mod
 assert "trainables.model.sharing.mtan" not in model_modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+@pytest.mark.parametrize("method", [m for m in GRADIENT_METHODS if m not in ONLY_PARAMETERS])
+def test_a_task_that_shares_nothing_changes_nothing_for_those_who_share(method: str) -> None:
+    """Its gradient at what they share is zero, which is no reason to stand still."""
+    training = {"epochs": 1, "precision": "fp64", "optimizer": {"name": "sgd", "lr": 0.05}}
+    states = []
+    for tasks in (tuple(OUTPUTS), ("bright", "marks")):
+        at = {"default": 2, "shape": 0} if "shape" in tasks else 2
+        section = {"backbone": CNN, "sharing": {"kind": "branching", "at": at}}
+        config = trial(tasks=tasks, model=section, balancing={"method": method}, training=training)
+        trainer = Trainer(config, prepared(tasks=tasks), World.single())
+        before = trainer.model.get_parameter("backbone.trunk.0.conv1.weight").clone()
+        report = trainer.run_epoch()
+        assert all(abs(value) < 1e3 for name, value in report.training.items() if name.endswith("weight"))
+        states.append(trainer.model.state_dict())
+        assert not torch.equal(states[-1]["backbone.trunk.0.conv1.weight"], before)
+    for name, tensor in states[1].items():
+        torch.testing.assert_close(states[0][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("method", ["modo", "sdmgrad"])
+def test_the_share_of_a_task_that_shares_nothing_stays(method: str) -> None:
+    section = {"backbone": CNN, "sharing": {"kind": "branching", "at": {"default": 2, "shape": 0}}}
+    own = {"method": method, "gamma": 0.1} if method == "modo" else {"method": method}
+    trainer = Trainer(trial(model=section, balancing=own), prepared(), World.single())
+    trainer.run_epoch()
+    shares = trainer.balancer.state_dict()["weights"]
+    assert float(shares[0]) == pytest.approx(1 / 3)
+    assert float(shares.sum()) == pytest.approx(1)
+
+
+def test_who_shares_nothing_is_told_to_share() -> None:
+    with pytest.raises(TrainingError, match=r"nothing shared is trained.*share a stage \(model.sharing\)"):
+        build_balancer(MGDABalancing(), tuple(OUTPUTS), model(sharing={"kind": "branching", "at": 0}))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 import torch
 
-from tests.trainables.synthetic import prepared, trial
+from tests.trainables.synthetic import TASKS, prepared, trial
 from trainables.balancing.balancer import Balancer, LossBalancer
 from trainables.balancing.static import Static
 from trainables.balancing.step import Step
@@ -162,3 +162,18 @@ def test_frozen_parameters_are_nobodys() -> None:
     remaining = [*model.shared_parameters(), *model.task_parameters("shape")]
     assert all(p is not q for p in frozen for q in remaining)
     assert all(p.requires_grad for p in remaining)
+
+
+def test_halves_put_together_are_the_whole_batch() -> None:
+    """MoDo's step, as long as its weights are equal, is that of fixed ones, up to rounding in double precision."""
+    training = {"epochs": 1, "batch_size": 90, "precision": "fp64", "optimizer": {"name": "sgd", "lr": 0.1}}
+    moved = []
+    for balancing in (
+        {"method": "modo", "gamma": 1e-300},
+        {"method": "static", "weights": dict.fromkeys(TASKS, 1 / 3)},
+    ):
+        config = trial(balancing=balancing, training=training)
+        trainer = Trainer(config, prepared(labelled=0.7), World.single())
+        trainer.run_epoch()
+        moved.append(trainer.model.get_parameter("backbone.conv1.weight"))
+    torch.testing.assert_close(*moved, rtol=1e-12, atol=1e-14)

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,3 +193,18 @@ def test_large_images_are_validated_in_small_parts() -> None:
     assert evaluation_batch((224, 224), 64, single) == 64
     worlds = [World(rank, 3, torch.device("cpu"), [0.2, 0.7, 0.1]) for rank in range(3)]
     assert {evaluation_batch((512, 512), 100, world) for world in worlds} == {70}
+
+
+@pytest.mark.parametrize("sharing", ["hard", "mmoe", "cross_stitch"])
+def test_a_kept_model_of_any_structure_is_where_another_begins(sharing: str, tmp_path: Path) -> None:
+    data = prepared()
+    donor = Trainer(trial(model={"sharing": {"kind": sharing}}, training={"epochs": 1}), data, World.single())
+    donor.run_epoch()
+    donor.save_best(tmp_path / "best")
+    weights = str(tmp_path / "best" / "state.safetensors")
+    later = Trainer(trial(model={"weights": weights, "sharing": {"kind": "film"}}), data, World.single())
+    assert later.model.normalisation == (data.mean, data.std)
+    ours, theirs = later.model.backbone_names(), donor.model.backbone_names()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(later.model.state_dict()[ours[name]], donor.model.state_dict()[theirs[name]])

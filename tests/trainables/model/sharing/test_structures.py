@@ -1,9 +1,12 @@
 """Laws of model structures: what they equal at their ends, who reads which parameter, what is partial."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.contracts.structures import CNN, HEADS, RESNET, SHARING, STRUCTURES
@@ -151,8 +154,6 @@ def test_one_task_alone_works(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["branching", "cross_stitch", "mmoe", "ple"])
 def test_copies_begin_apart_and_begin_alike_where_weights_are_loaded(kind: str, tmp_path: Any) -> None:
-    from safetensors.torch import save_file
-
     save_file(built().float().backbone.state_dict(), tmp_path / "net.safetensors")
     for weights, distinct in ((None, True), (str(tmp_path / "net.safetensors"), False)):
         model = built({"kind": kind, "at": 0} if kind != "cross_stitch" else {"kind": kind}, weights=weights)
@@ -206,3 +207,62 @@ def test_a_structure_of_a_traced_classifier_trains(name: str) -> None:
     for logits in model(torch.rand(2, 1, 32, 32)).values():
         logits.sum().backward(retain_graph=True)
     assert all(p.grad is not None for p in model.parameters())
+
+
+def kept(model: MultiTaskModel, path: Path) -> str:
+    """The model as a file that says which tensors are the backbone's, as a trainer writes it."""
+    meta = {"meta": json.dumps({"backbone": model.backbone_names()})}
+    save_file({name: t.float().contiguous() for name, t in model.state_dict().items()}, path, meta)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_trained_model_of_any_structure_is_where_hard_sharing_and_the_same_structure_begin(
+    name: str, tmp_path: Path
+) -> None:
+    section = STRUCTURES[name]
+    donor = built(**section)
+    names = donor.backbone_names()
+    plain = built(backbone=section["backbone"]).backbone.state_dict()
+    assert plain.keys() >= names.keys() - {n for n in names if "_tensor_constant" in n}
+    file = kept(donor, tmp_path / "donor.safetensors")
+    again = built(**section, weights=file)
+    for own, theirs in donor.backbone_names().items():
+        assert torch.equal(again.state_dict()[theirs], donor.state_dict()[theirs].float().double()), own
+    if plain.keys() <= names.keys():
+        hard = built(backbone=section["backbone"], weights=file)
+        for own, theirs in names.items():
+            assert torch.equal(hard.backbone.state_dict()[own], donor.state_dict()[theirs].float().double())
+    else:
+        with pytest.raises(ModelError, match="is missing"):
+            built(backbone=section["backbone"], weights=file)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_hard_sharing_is_where_any_structure_can_begin(name: str, tmp_path: Path) -> None:
+    section = STRUCTURES[name]
+    donor = built(backbone=section["backbone"])
+    model = built(**section, weights=kept(donor, tmp_path / "donor.safetensors"))
+    for own, theirs in model.backbone_names().items():
+        assert torch.equal(model.state_dict()[theirs], donor.backbone.state_dict()[own].float().double())
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_of_a_frozen_backbone_only_what_was_added_learns(name: str) -> None:
+    model = built(**STRUCTURES[name])
+    model.freeze_backbone()
+    model.eval().train()
+    added = [module for module in model.modules() if isinstance(module, Addition)]
+    inside = {id(module) for addition in added for module in addition.modules()}
+    assert all(module.training == (id(module) in inside) for module in model.backbone.modules())
+    assert all(module.training for module in model.heads.modules())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.autograd.backward(list(losses(model).values()))
+    learning = {id(p) for module in (*added, model.heads) for p in module.parameters()}
+    for name, p in model.named_parameters():
+        assert (p.grad is not None) == p.requires_grad == (id(p) in learning), name
+    frozen = {name for name in before if name.startswith("backbone.")}
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in frozen)
+    assert {p for task in OUTPUTS for p in model.task_parameters(task)} | {*model.shared_parameters()} == {
+        p for p in model.parameters() if p.requires_grad
+    }
