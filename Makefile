@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo install dev test test-all chaos lint format docs clean
+.PHONY: demo install dev test test-all chaos audit lint format docs clean
 
 demo: install ## a real search on the embedded data
 	$(BIN)/equipoise demo
@@ -16,6 +16,13 @@ test-all: dev ## the tests that `make test` leaves out
 
 chaos: dev ## kill runs in every way and at any time, and see that resuming loses nothing: about half an hour
 	CHAOS_ROUNDS=20 $(BIN)/python -m pytest -m chaos
+	EQUIPOISE_FUZZ=20 $(BIN)/python -m pytest --timeout 1200 tests/fuzz
+
+audit: ## a report: known vulnerabilities of the versions in constraints.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	-.venv-audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps --progress-spinner off
+	rm -rf .venv-audit
 
 lint: dev ## style, types and the directions of imports
 	$(BIN)/ruff check .
