@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.tracking.runs import LEASE
 from orchestrator.tracking.uri import sqlite_uri
 from tests.orchestrator.tracking.trained import TrainedSearch
 
@@ -56,6 +57,7 @@ def content() -> Callable[[str], Content]:
         result: Content = {}
         for run in runs:
             tags = dict(run.data.tags)
+            tags.pop(LEASE, None)  # until when somebody conducted it
             if "mlflow.parentRunId" in tags:
                 tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
             for run_id, name in names.items():  # the note links to them
