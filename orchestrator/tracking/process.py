@@ -14,8 +14,9 @@ from orchestrator.tracking.state import TrackingState, read_state
 LOG_NAME = "tracking.log"
 _POLL_SECONDS = 0.05
 _RESTARTS = 3
-ATTACHMENT_SECONDS = 2.0
-"""How much longer the end of a run waits for pictures and models; the writer goes on with the rest by itself."""
+ATTACHMENT_SHARE, SHORT_SECONDS, ATTACHMENT_SECONDS = 0.02, 60.0, 60.0
+"""How much longer the end of a run waits for pictures and models: for so much of its time, short runs not at all, and
+at most so long. The writer goes on with the rest by itself."""
 
 _still_telling: list[subprocess.Popen[bytes]] = []
 """Writers that outlive their search in this process; collected when the next one starts."""
@@ -46,6 +47,7 @@ class WriterProcess:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._restarts = 0
+        self._began = time.monotonic()
         self._process = self._start()
 
     @property
@@ -75,8 +77,10 @@ class WriterProcess:
         """
         # Who presses Ctrl-C here does not want to wait; the search itself is over.
         with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
-            if self._wait(timeout, outage_timeout):
-                self._process.wait(ATTACHMENT_SECONDS)
+            told = self._wait(timeout, outage_timeout)
+            elapsed = time.monotonic() - self._began
+            if told and elapsed > SHORT_SECONDS:
+                self._process.wait(min(ATTACHMENT_SHARE * elapsed, ATTACHMENT_SECONDS))
         if self._process.poll() is None:
             _still_telling.append(self._process)
         return self.status()
