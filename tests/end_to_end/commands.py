@@ -5,6 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,18 @@ def descendants(mark: Mapping[str, str]) -> list[str]:
         except psutil.Error:  # ended meanwhile, or somebody else's
             continue
     return found
+
+
+def nothing_stays(mark: Mapping[str, str], within: float = 60.0) -> bool:
+    """Whether no Ray runs under this mark now, and soon nothing: MLflow's writer finishes its pictures by itself."""
+    if any(name in ("raylet", "gcs_server") or name.startswith("ray") for name in descendants(mark)):
+        return False
+    until = time.monotonic() + within
+    while descendants(mark):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def run(

@@ -12,7 +12,7 @@ import pytest
 
 import orchestrator
 from orchestrator.report.records import read_search, results_of
-from tests.end_to_end.commands import EXPERIMENT, SCRIPT, a_mark, descendants, last_line, repeatable, run
+from tests.end_to_end.commands import EXPERIMENT, SCRIPT, a_mark, last_line, nothing_stays, repeatable, run
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     ending = last_line(
         run(folder, "search", "experiment.yaml", "--json", "-s", "compute.slots=2", extra=mark)
     )
-    assert descendants(mark) == [], "the private Ray has left processes behind"
+    assert nothing_stays(mark), "the private Ray has left processes behind"
     return folder, ending
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.report.records import read_search
-from tests.end_to_end.commands import EXPERIMENT, a_mark, descendants, last_line, repeatable, run
+from tests.end_to_end.commands import EXPERIMENT, a_mark, last_line, nothing_stays, repeatable, run
 
 IN_PYTHON = """
 import json, orchestrator
@@ -65,7 +65,7 @@ def test_two_workers_learn_the_same_and_leave_no_process(tmp_path: Path) -> None
     two = last_line(
         run(tmp_path, "train", "experiment.yaml", "--json", "-s", "compute.workers=2", extra=mark)
     )
-    assert descendants(mark) == []
+    assert nothing_stays(mark)
     assert (two["workers"], two["slot"], two["epochs"]) == (2, "train_workers", 2)
     assert repeatable(two["metrics"]) == pytest.approx(repeatable(one["metrics"]), abs=1e-4)
     assert read_search(tmp_path / "equipoise_runs" / "pairs-train-002").status == "completed"
