@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from orchestrator.report.records import TrialRecord
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.scheme import metrics_of_best
 
 STATE = "state.safetensors"
 LOADER = "orchestrator.tracking.served_model"
@@ -53,7 +54,8 @@ def log_model(store: MlflowStore, best: Path, trial: TrialRecord, run_id: str) -
                 pip_requirements=[_requirement(package) for package in REQUIRED],
                 metadata={"trial": trial.trial, "epoch": meta["epoch"], "data_digest": meta["data_digest"]},
             )
-        return store.log_model(run_id, f"model-{trial.trial}", model, trial.metrics)
+        metrics = metrics_of_best(trial.metrics, trial.best_epoch)
+        return store.log_model(run_id, f"model-{trial.trial}", model, metrics)
 
 
 def signature(meta: dict[str, Any]) -> ModelSignature:

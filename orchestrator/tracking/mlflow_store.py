@@ -43,7 +43,7 @@ from mlflow.version import VERSION
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.database import create_database
 from orchestrator.tracking.runs import SEARCH, RunUpdate
-from orchestrator.tracking.scheme import TAG, metrics_of_best, metrics_of_costs
+from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
 from orchestrator.tracking.uri import artifact_root, is_remote
 from orchestrator.tracking.views import outdated
@@ -158,10 +158,7 @@ class MlflowStore:
         self._client.set_tag(run_id, "mlflow.loggedImages", "true")
 
     def log_model(self, run_id: str, name: str, folder: Path, metrics: Mapping[str, float]) -> str:
-        """Log a saved MLflow model as the output of a run, with the metrics that it achieved; its id.
-
-        `metrics`: as trials have them. They get the names that the run has them under already.
-        """
+        """Log a saved MLflow model as the output of a run, with what it achieved, named as the run has it; its id."""
         model = self._client.create_logged_model(
             self._experiment_id, name, source_run_id=run_id, model_type="equipoise"
         )
@@ -170,14 +167,11 @@ class MlflowStore:
         self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
         run = self._client.get_run(run_id)
-        costs = {name: value for name, value in metrics.items() if name.startswith("model.")}
-        measured = {name: value for name, value in metrics.items() if name not in costs}
         self._client.log_batch(
             run_id,
             [
                 Metric(key, value, run.info.end_time, 0, model_id=model_id, run_id=run_id)
-                for key, value in (metrics_of_best(measured, 0) | metrics_of_costs(costs)).items()
-                if key != "best/epoch"
+                for key, value in metrics.items()
             ],
         )
         return model_id

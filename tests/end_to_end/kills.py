@@ -190,10 +190,8 @@ def in_mlflow(database: Path) -> dict[str, Any]:
             "select run_uuid, key, step, value, is_nan from metrics order by run_uuid, key, step, timestamp"
         )
         for run, key, *point in rows:
-            told = found[names[run]].setdefault(f"metric {key}", []) if key not in OF_THE_CLOCK else []
-            # A logged model has its run's numbers again, once the writer has come to it.
-            if not (key.startswith("best/") and tuple(point) in told):
-                told.append(tuple(point))
+            if key not in OF_THE_CLOCK:
+                found[names[run]].setdefault(f"metric {key}", []).append(tuple(point))
     return found
 
 
