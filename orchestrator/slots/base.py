@@ -35,11 +35,8 @@ class TrialSlot(Protocol):
         """Write all that an exact resume needs. Atomic: the directory holds a whole state or none."""
         ...
 
-    def save_best(self, directory: Path, *, wait: bool = True) -> None:
-        """Write the model of the selected epoch so far.
-
-        Without `wait` it is on disk when the next call of this slot returns, and training need not stand still for it.
-        """
+    def save_best(self, directory: Path) -> None:
+        """Write the model of the selected epoch so far; also after an epoch that failed."""
         ...
 
     def close(self) -> None:

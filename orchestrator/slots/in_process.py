@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from orchestrator.slots.base import Assignment
-from orchestrator.slots.best_writer import BestWriter
 from trainables.data.prepared import PreparedData, load_prepared
 from trainables.training.report import EpochReport
 from trainables.training.state import load_state, save_state
@@ -22,12 +21,10 @@ class InProcessSlot:
         self._world = World.single(torch.device("cuda", 0) if gpus else torch.device("cpu"))
         self._data: PreparedData | None = None
         self._trainer: Trainer | None = None
-        self._best = BestWriter()
 
     def start(self, assignment: Assignment, checkpoint: Path | None = None) -> None:
         """Build the trainer; with a checkpoint, go on from it."""
         self._trainer = None
-        self._best.wait()
         if self._data is None or self._data.directory != assignment.data:
             self._data = load_prepared(assignment.data)
         trainer = Trainer(assignment.config, self._data, self._world)
@@ -37,27 +34,20 @@ class InProcessSlot:
 
     def run_epoch(self) -> EpochReport:
         """Train one epoch and validate."""
-        try:
-            return self._running.run_epoch()
-        finally:
-            self._best.wait()
+        return self._running.run_epoch()
 
     def save(self, directory: Path) -> None:
         """Write the training state."""
-        self._best.wait()
         save_state(self._running.state_dict(), directory)
 
-    def save_best(self, directory: Path, *, wait: bool = True) -> None:
-        """Write the model of the selected epoch so far, without `wait` while the next one trains."""
-        self._best.write(self._running.saving_best(directory))
-        if wait:
-            self._best.wait()
+    def save_best(self, directory: Path) -> None:
+        """Write the model of the selected epoch so far."""
+        self._running.save_best(directory)
 
     def close(self) -> None:
         """Forget the trainer and the data."""
         self._trainer = None
         self._data = None
-        self._best.close()
 
     @property
     def _running(self) -> Trainer:

@@ -45,8 +45,6 @@ class SaveBest:
     """Write the model of the selected epoch."""
 
     directory: Path
-    wait: bool
-    """Whether until it is on disk, or else while the next command is carried out."""
 
 
 Command = Start | RunEpoch | Save | SaveBest

@@ -45,9 +45,9 @@ class TrainWorkersSlot:
         """Write the training state, from rank 0. `directory` must be on a disk that every node sees."""
         self._call(Save(directory))
 
-    def save_best(self, directory: Path, *, wait: bool = True) -> None:
-        """Write the model of the selected epoch so far, from rank 0; without `wait` while the next one trains."""
-        self._call(SaveBest(directory, wait))
+    def save_best(self, directory: Path) -> None:
+        """Write the model of the selected epoch so far, from rank 0."""
+        self._call(SaveBest(directory))
 
     def close(self) -> None:
         """End the worker group and give back its reservation."""

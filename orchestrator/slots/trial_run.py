@@ -1,5 +1,6 @@
 """One trial in a slot, with its checkpoints."""
 
+import contextlib
 import logging
 import time
 import traceback
@@ -40,6 +41,7 @@ class TrialRun:
         self._epoch = 0
         self._next_save = 0.0
         self._state: Path | None = None
+        self._unwritten = False  # an epoch was selected whose model is not on disk
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
         self._start(checkpoint)
@@ -74,12 +76,25 @@ class TrialRun:
 
     def _run_epoch(self, until: float) -> tuple[EpochReport, bool]:
         """The next epoch, and whether another one follows at once."""
-        report = self._slot.run_epoch()
+        try:
+            report = self._slot.run_epoch()
+        except WorkerLost:
+            raise
+        except Exception:  # the epochs before it are reported all the same
+            with contextlib.suppress(Exception):
+                self._write_best()
+            raise
         self._epoch = report.epoch
+        self._unwritten |= report.best
         more = not report.finished and time.monotonic() < until
-        if report.best:
-            self._slot.save_best(self._best, wait=not more)
+        if not more:  # of epochs that are told together, the last that was selected
+            self._write_best()
         return report, more
+
+    def _write_best(self) -> None:
+        if self._unwritten:
+            self._slot.save_best(self._best)
+            self._unwritten = False
 
     def checkpoint_if_due(self) -> None:
         """Write the training state, if the last one is old enough.
@@ -111,6 +126,7 @@ class TrialRun:
     def _start(self, checkpoint: Path | None) -> None:
         self._state = checkpoint
         self._epoch = 0
+        self._unwritten = False
         self._saved(time.monotonic())
         try:
             self._slot.start(self._assignment, checkpoint)

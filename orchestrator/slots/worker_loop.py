@@ -11,8 +11,7 @@ import torch
 from torch import distributed
 from torch.distributed import distributed_c10d
 
-from orchestrator.slots.best_writer import BestWriter
-from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, SaveBest, Start
+from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
 from trainables.data.prepared import PreparedData, load_prepared
 from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
@@ -57,18 +56,13 @@ class _Rank:
         self._store = distributed_c10d._get_default_store()
         self._data: PreparedData | None = None
         self._trainer: Trainer | None = None
-        self._best = BestWriter()
 
     def obey(self, command: Command) -> Outcome:
         """Carry out `command`. Whatever goes wrong becomes part of the outcome."""
         try:
-            try:
-                return Outcome(report=self._do(command))
-            finally:
-                if not isinstance(command, SaveBest):
-                    self._best.wait()
+            return Outcome(report=self._do(command))
         except Exception as error:  # the trial's failure, not the rank's
-            if isinstance(command, Start | RunEpoch):
+            if isinstance(command, Start):
                 self._trainer = None
             return Outcome(failure=_failure(self._rank, error))
 
@@ -85,9 +79,7 @@ class _Rank:
         if isinstance(command, Save):
             save_state(self._trainer.state_dict(), command.directory)
             return None
-        self._best.write(self._trainer.saving_best(command.directory))
-        if command.wait:
-            self._best.wait()
+        self._trainer.save_best(command.directory)
         return None
 
     def _start(self, command: Start) -> None:

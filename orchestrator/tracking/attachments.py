@@ -45,7 +45,7 @@ class Attachments:
         if not self._runs.over:
             self._order = None
             told = self.state.runs.keys() - self.state.pictured
-            waiting = [trial for trial in self._runs.ended if trial in told]
+            waiting = [record for trial, record in self._runs.ended.items() if trial in told]
             if waiting:
                 self._attach_pictures(store, waiting[0])
             return bool(waiting)
@@ -54,7 +54,7 @@ class Attachments:
         while self._order:
             trial = self._order[0]
             if trial.trial not in self.state.pictured:
-                self._attach_pictures(store, trial.trial)
+                self._attach_pictures(store, trial)
                 return True
             if (trial.pareto or self._runs.single) and trial.trial not in self.state.models:
                 self._attach_model(store, trial)
@@ -62,15 +62,16 @@ class Attachments:
             del self._order[0]
         return False
 
-    def _attach_pictures(self, store: MlflowStore, trial: str) -> None:
-        if has_predictions(self._trials / trial):
+    def _attach_pictures(self, store: MlflowStore, trial: TrialRecord) -> None:
+        folder = self._trials / trial.trial
+        if has_predictions(folder):
             try:
-                files = trial_files(self._trials / trial, self._runs.began)
+                files = trial_files(folder, trial.best_epoch, self._runs.began)
             except (UserError, ValueError) as error:
-                log.warning("no pictures of %s: %s", trial, error)
+                log.warning("no pictures of %s: %s", trial.trial, error)
             else:
-                store.attach(self.state.runs[trial], files)
-        self.state.pictured.append(trial)
+                store.attach(self.state.runs[trial.trial], files)
+        self.state.pictured.append(trial.trial)
 
     def _attach_model(self, store: MlflowStore, trial: TrialRecord) -> None:
         best = self._trials / trial.trial / "best"

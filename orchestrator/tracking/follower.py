@@ -16,16 +16,17 @@ from orchestrator.lease import is_held
 from orchestrator.redaction import redacted
 from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.process import SHORT_SECONDS
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import TrackingState, read_state, write_state
 from orchestrator.tracking.summary import tell_summary
 from orchestrator.tracking.uri import with_login
 
 LOCK_NAME = "tracking.lock"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.02
 BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
-LARGEST_SHARE = 0.05
+LARGEST_SHARE = 0.1
 """Of a core, that telling may take: where it is costly, batches are larger."""
 LEASE_SECONDS = 180.0
 """For how long MLflow is told that the search is alive; renewed after a third of it."""
@@ -57,7 +58,7 @@ class Follower:
         self._cost = 0.0  # of the last batch: seconds of a core, without those that opening the store took
         self._summarised = False
         self._attachments = Attachments(directory, self._runs)
-        self._next_attachment, self._failures = 0.0, 0
+        self._next_attachment, self._failures = time.monotonic() + SHORT_SECONDS, 0
 
     def run(self) -> int:
         """Follow to the end of the search; 0 if MLflow was told everything."""

@@ -21,18 +21,21 @@ def has_predictions(trial: Path) -> bool:
     return (trial / "best" / FILE).is_file()
 
 
-def trial_files(trial: Path, time: int) -> dict[str, bytes]:
+def trial_files(trial: Path, epoch: int | None, time: int) -> dict[str, bytes]:
     """Artifacts by path: diagrams, the worst mistakes, both again for MLflow's image grid, and all predictions.
 
     Args:
         trial: the trial's folder.
+        epoch: the selected one.
         time: milliseconds, for the names in the grid: the same for the same trial, so that telling twice adds none.
 
     Raises:
-        ValueError: the predictions cannot be read.
+        ValueError: the predictions cannot be read, or are of another epoch (the trial was killed while it wrote them).
         DataError: the prepared data are gone.
     """
     predictions = Predictions.load(trial / "best")
+    if predictions.epoch != epoch:
+        raise ValueError(f"there are predictions of epoch {predictions.epoch}, and {epoch} was selected")
     data = load_prepared(predictions.data)
     rows = data.splits["val"]
     labels = {

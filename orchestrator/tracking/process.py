@@ -12,7 +12,7 @@ from orchestrator.journal import FILE_NAME
 from orchestrator.tracking.state import TrackingState, read_state
 
 LOG_NAME = "tracking.log"
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 _RESTARTS = 3
 ATTACHMENT_SHARE, SHORT_SECONDS, ATTACHMENT_SECONDS = 0.02, 60.0, 60.0
 """How much longer the end of a run waits for pictures and models: for so much of its time, short runs not at all, and

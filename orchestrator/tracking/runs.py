@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from orchestrator.journal import Event
-from orchestrator.report.records import SearchLog, SearchRecord, flat
+from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord, flat
 from orchestrator.tracking import scheme
 from orchestrator.tracking.note import first_note
 
@@ -70,7 +70,7 @@ class SearchRuns:
         self._open: set[str] = set()
         self.params: dict[str, dict[str, str]] = {}
         """MLflow's params by trial."""
-        self.ended: list[str] = []
+        self.ended: dict[str, TrialRecord] = {}
         """Trials that have ended, in that order."""
         self._on_front: set[str] = set()
         """Trials that were told to be in the Pareto set, at an earlier end of the search."""
@@ -210,7 +210,7 @@ class SearchRuns:
         update.tags[f"{scheme.TAG}status"] = "running"
         if resumed:
             update.status = "RUNNING"
-            self.ended = [other for other in self.ended if other != trial]
+            self.ended.pop(trial, None)
             self.restarted.add(trial)
             return
         resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
@@ -249,9 +249,8 @@ class SearchRuns:
 
     def _end_trial(self, trial: str, status: str, reason: str, time: int) -> None:
         self._open.discard(trial)
-        if trial not in self.ended:
-            self.ended.append(trial)
         record, update = self._log.trial(trial), self._update(trial)
+        self.ended[trial] = record
         if status != "interrupted":  # it may go on to a better epoch, and MLflow forgets no metric
             best = scheme.metrics_of_best(record.metrics, record.best_epoch)
             update.metrics += [Metric(key, value, time, 0) for key, value in best.items()]

@@ -44,7 +44,7 @@ TUNE_SETTINGS = {
 }
 """Read by Tune when it runs."""
 
-SECONDS_AT_ONCE = 0.5
+SECONDS_AT_ONCE = 1.0
 """Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
 
 

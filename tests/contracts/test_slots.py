@@ -136,20 +136,16 @@ def test_the_model_of_the_selected_epoch_is_kept(slot: TrialSlot, first: Assignm
     assert Predictions.load(first.directory / "best").epoch == selected.epoch
 
 
-@pytest.mark.parametrize("what_follows", ["an epoch", "a training state", "another trial"])
-def test_a_model_that_is_not_waited_for_is_on_disk_after_the_next_call(
-    slot: TrialSlot, first: Assignment, tmp_path: Path, what_follows: str
+def test_the_selected_model_can_be_kept_after_a_later_epoch_failed(
+    slot: TrialSlot, data: Path, first: Assignment, tmp_path: Path
 ) -> None:
     report = run(slot, first, 1)[0]
-    slot.save_best(first.directory / "best", wait=False)
-    match what_follows:
-        case "an epoch":
-            slot.run_epoch()
-        case "a training state":
-            slot.save(tmp_path / "last")
-        case _:
-            slot.start(first)
-    assert load_model_state(first.directory / "best").meta["metrics"] == report.metrics
+    slot.save(tmp_path / "first")
+    slot.start(not_finite(data, tmp_path / "bad"), tmp_path / "first")
+    with pytest.raises(TrainingError, match="The loss of task"):
+        slot.run_epoch()
+    slot.save_best(tmp_path / "best")
+    assert load_model_state(tmp_path / "best").meta["metrics"] == report.metrics
 
 
 def test_a_failing_trial_leaves_the_slot_usable(

@@ -237,16 +237,7 @@ class Trainer:
         After `load_state_dict` its predictions are not known before there is a better epoch; a file that is there
         already is then left as it is.
         """
-        self.saving_best(directory)()
-
-    def saving_best(self, directory: Path) -> Callable[[], None]:
-        """`save_best` of the present state, to be called in any thread, while the next epoch trains as well."""
-        state, logits, epoch = self.best_state(), self._best_logits, self.selection.epoch
-
-        def save() -> None:
-            save_state(state, directory)
-            if logits:
-                arrays = {task: own.float().cpu().numpy() for task, own in logits.items()}
-                Predictions.of(self.config.tasks, arrays, self._data, epoch).save(directory)
-
-        return save
+        save_state(self.best_state(), directory)
+        if self._best_logits:
+            logits = {task: own.float().cpu().numpy() for task, own in self._best_logits.items()}
+            Predictions.of(self.config.tasks, logits, self._data, self.selection.epoch).save(directory)

@@ -12,8 +12,10 @@ from orchestrator.slots import trial_run
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.trial_run import TrialRun
-from tests.orchestrator.slots.trials import assignment, write_data
-from trainables.training.state import load_state
+from tests.orchestrator.slots.trials import assignment, not_finite, write_data
+from trainables.errors import TrainingError
+from trainables.training.predictions import Predictions
+from trainables.training.state import load_model_state, load_state
 
 
 @pytest.fixture
@@ -93,3 +95,36 @@ def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
     again = TrialRun(slot, good)
     assert "t000 starts afresh" in caplog.text
     assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]
+
+
+class CountingSlot(InProcessSlot):
+    """Counts the models that it writes."""
+
+    written = 0
+
+    def save_best(self, directory: Path) -> None:
+        self.written += 1
+        super().save_best(directory)
+
+
+def test_of_epochs_that_are_told_together_one_model_is_written(good: Assignment) -> None:
+    slot = CountingSlot(cpus=1)
+    reports = list(TrialRun(slot, good).run_epochs(600.0))
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    assert sum(report.best for report in reports) > 1
+    assert slot.written == 1
+    selected = [report for report in reports if report.best][-1]
+    assert load_model_state(good.directory / "best").meta["epoch"] == selected.epoch
+    assert Predictions.load(good.directory / "best").epoch == selected.epoch
+
+
+def test_a_trial_that_fails_keeps_the_model_of_the_epochs_before(good: Assignment) -> None:
+    slot = InProcessSlot(cpus=1)
+    epochs = TrialRun(slot, good).run_epochs(600.0)
+    first = next(epochs)
+    assert first.best
+    slot.save(good.directory / "state")
+    slot.start(not_finite(good.data, good.directory), good.directory / "state")
+    with pytest.raises(TrainingError, match="The loss of task"):
+        next(epochs)
+    assert load_model_state(good.directory / "best").meta["metrics"] == first.metrics

@@ -167,6 +167,15 @@ def test_a_search_without_folders_of_trials_is_told_all_the_same(tmp_path: Path,
     assert set(read_state(directory).models.values()) == {""}
 
 
+def test_pictures_of_another_epoch_than_the_selected_one_are_not_shown(
+    search: Path, store: str, trained_search: TrainedSearch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained_search.keep(search / "trials" / "t000" / "best", 1)
+    assert Follower(search, None).run() == 0
+    assert artifacts(store, read_state(search), "t000", "evaluation") == []
+    assert "no pictures of t000: there are predictions of epoch 1, and 4 was selected" in caplog.text
+
+
 def test_a_trial_that_was_taken_up_again_gets_new_pictures(
     tmp_path: Path, store: str, trained_search: TrainedSearch
 ) -> None:
@@ -175,7 +184,7 @@ def test_a_trial_that_was_taken_up_again_gets_new_pictures(
     stopped = {**over, "status": "interrupted", "time": early["time"] + 1}
     directory = write_journal(tmp_path / "digits-pair-001", [*events[:4], early, stopped])
     best = directory / "trials" / "t000" / "best"
-    shutil.copytree(trained_search.best, best)
+    trained_search.keep(best, early["best_epoch"])
     Follower(directory, None).run()
     assert read_state(directory).pictured == ["t000"]
     (best / "predictions.safetensors").write_bytes(b"torn")
@@ -186,7 +195,7 @@ def test_a_trial_that_was_taken_up_again_gets_new_pictures(
     running = write_journal(directory, [*events[:4], early, stopped, *resumed])
     Follower(running, None).run()
     assert read_state(directory).pictured == []
-    shutil.copytree(trained_search.best, best, dirs_exist_ok=True)
+    trained_search.keep(best, events[-1]["best_epoch"])
     later = [{**event, "time": event["time"] + 60} for event in [*events[4:], over]]
     write_journal(directory, [*events[:4], early, stopped, *resumed, *later])
     Follower(directory, None).run()

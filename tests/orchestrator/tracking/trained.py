@@ -1,5 +1,6 @@
 """Searches whose trials have models and predictions on disk, of one real training."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from tests.orchestrator.journals import search_events, write_journal
 from trainables.config.trial import TrialConfig
 from trainables.data.prepare import prepare_data
 from trainables.data.prepared import PreparedData
+from trainables.training.predictions import Predictions
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
@@ -38,5 +40,10 @@ class TrainedSearch:
         write_journal(directory, events)
         for event in events:
             if event["event"] == "trial_ended" and event["metrics"]:
-                shutil.copytree(self.best, directory / "trials" / event["trial"] / "best")
+                self.keep(directory / "trials" / event["trial"] / "best", event["best_epoch"])
         return directory
+
+    def keep(self, best: Path, epoch: int) -> None:
+        """The model and its predictions, as if this epoch had been selected."""
+        shutil.copytree(self.best, best, dirs_exist_ok=True)
+        dataclasses.replace(Predictions.load(best), epoch=epoch).save(best)
