@@ -14,8 +14,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from orchestrator.journal import Journal
 from orchestrator.report.records import read_search
+from orchestrator.runs.journal import Journal
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import experiment_link, sqlite_uri
 from tests.orchestrator.journals import search_events

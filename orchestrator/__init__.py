@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.experiment import run_search
-    from orchestrator.resumption import resume
+    from orchestrator.resuming.resumption import resume
     from orchestrator.spec import load_spec
     from orchestrator.training_run import train
 
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
             return load_spec
         case "resume":
-            from orchestrator.resumption import resume
+            from orchestrator.resuming.resumption import resume
 
             return resume
         case "run_search":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.journal import FILE_NAME
+from orchestrator.runs.journal import FILE_NAME
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.earlier_runs import folder_of_run
 from orchestrator.tracking.state import read_state

@@ -5,14 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
-from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, set_environment, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.launch.node_checks import check_nodes
-from orchestrator.replay import History
+from orchestrator.machines.connection import (
+    RayAddress,
+    connected,
+    nodes_of_cluster,
+    set_environment,
+    this_machine,
+)
+from orchestrator.machines.resources import plan_slots
 from orchestrator.report.records import SearchRecord, read_search
-from orchestrator.resources import plan_slots
-from orchestrator.run_folder import Listener, RunStart, decoding_to, open_run
+from orchestrator.resuming.replay import History
+from orchestrator.runs.folder import Listener, RunStart, decoding_to, open_run
 from orchestrator.spec import ExperimentSpec
 from search_spaces.space import SearchSpace
 
@@ -28,7 +34,7 @@ def run_search(
 
     Args:
         spec: what `load_spec` returned.
-        listeners: called with every event as it is journaled (see `orchestrator.journal`).
+        listeners: called with every event as it is journaled (see `orchestrator.runs.journal`).
         verbose: show what Ray and its workers print.
         earlier: what there is of this search already (`resume`).
 

@@ -5,20 +5,20 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from orchestrator.cluster import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import RunFailed
 from orchestrator.launch.node_checks import check_nodes
-from orchestrator.replay import History
+from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
+from orchestrator.machines.resources import plan_training
 from orchestrator.report.records import SearchRecord, read_search
-from orchestrator.resources import plan_training
-from orchestrator.run_folder import Listener, RunFolder, RunStart, decoding_to, open_run
+from orchestrator.resuming.replay import History
+from orchestrator.runs.folder import Listener, RunFolder, RunStart, decoding_to, open_run
+from orchestrator.runs.trial_log import TrialLog
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
 from orchestrator.spec import ExperimentSpec
-from orchestrator.trial_log import TrialLog
 
 TRIAL = "t000"
 

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
-from orchestrator.cluster import RayAddress, connected, set_environment
-from orchestrator.resources import NodeResources
+from orchestrator.machines.connection import RayAddress, connected, set_environment
+from orchestrator.machines.resources import NodeResources
 
 set_environment(RayAddress())
 settings.register_profile("seeded", derandomize=True, database=None, deadline=None)  # the same everywhere

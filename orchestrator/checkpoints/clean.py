@@ -11,8 +11,8 @@ from rich.text import Text
 
 from orchestrator.checkpoints.kept import Checkpoint, checkpoints_of, remove, size_of, spared
 from orchestrator.errors import ConfigError, EquipoiseError
-from orchestrator.journal import FILE_NAME
 from orchestrator.report.records import SearchRecord, find_search, read_search
+from orchestrator.runs.journal import FILE_NAME
 
 PARTS = ("images", "sources", "prepared", "requests", "locks")
 """Folders of the cache."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.checkpoints.kept import checkpoints_of, remove, spared
-from orchestrator.journal import Event
 from orchestrator.report.records import SearchLog
+from orchestrator.runs.journal import Event
 from orchestrator.spec.sections import CheckpointsConfig
 
 _log = logging.getLogger(__name__)

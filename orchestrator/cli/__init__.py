@@ -7,8 +7,8 @@ from pathlib import Path
 
 from orchestrator.cli import preparing, running, looking  # noqa: F401 isort: skip - in the order of the help
 from orchestrator.cli.application import app
-from orchestrator.interrupts import handle_interrupts
 from orchestrator.launch.commands import app as cluster
+from orchestrator.resuming.interrupts import handle_interrupts
 
 app.add_typer(cluster)
 

@@ -6,8 +6,8 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import EquipoiseError
-from orchestrator.interrupts import INTERRUPTED
 from orchestrator.redaction import redacted
+from orchestrator.resuming.interrupts import INTERRUPTED
 from trainables.errors import DataError
 
 DATA = 3

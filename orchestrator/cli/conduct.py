@@ -10,9 +10,9 @@ import typer
 from orchestrator.cli.output import silence_libraries, stdout_kept_for_results
 
 if TYPE_CHECKING:
-    from orchestrator.replay import History
     from orchestrator.report.records import SearchRecord
-    from orchestrator.run_folder import Listener
+    from orchestrator.resuming.replay import History
+    from orchestrator.runs.folder import Listener
 
 
 def run_from_file(

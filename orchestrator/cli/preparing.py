@@ -22,7 +22,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented experiment file, with tasks guessed from your data."""
-    from orchestrator.initialise import initialise
+    from orchestrator.init.run import initialise
 
     typer.echo(initialise(sources, output, force=force))
 
@@ -35,7 +35,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say everything that can be known without training: file, data, labels, splits, images."""
-    from orchestrator.check import check_experiment, print_report
+    from orchestrator.check.run import check_experiment, print_report
 
     with stdout_kept_for_results() if as_json else contextlib.nullcontext():
         report = check_experiment(config, overrides or [], config_only=config_only)
@@ -65,7 +65,7 @@ def probe(
     from orchestrator.probe.report import as_yaml
     from orchestrator.probe.run import probe as run
     from orchestrator.report.decoding import Decoding
-    from orchestrator.run_folder import decoding_to
+    from orchestrator.runs.folder import decoding_to
     from orchestrator.spec import load_spec
 
     spec = load_spec(config, overrides or [])

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.report.records import SearchRecord
-    from orchestrator.run_folder import Listener
+    from orchestrator.runs.folder import Listener
 
 RUN_FAILED = 1
 
@@ -79,9 +79,9 @@ def resume(
     verbose: Verbose = False,
 ) -> None:
     """Go on with a search or training that was interrupted; of a finished one, print the ending."""
-    from orchestrator.replay import read_history
     from orchestrator.report.records import find_search
-    from orchestrator.resumption import resume as run
+    from orchestrator.resuming.replay import read_history
+    from orchestrator.resuming.resumption import resume as run
 
     directory = find_search(storage, search_id).resolve()
     earlier = read_history(directory)
@@ -105,10 +105,10 @@ def rerun(
     verbose: Verbose = False,
 ) -> None:
     """Run a trial again, and compare every epoch with what was recorded, bit by bit."""
-    from orchestrator.replay import read_history
     from orchestrator.report.comparison import print_comparison
     from orchestrator.report.records import find_search
-    from orchestrator.rerun import rerun as run
+    from orchestrator.resuming.replay import read_history
+    from orchestrator.resuming.rerun import rerun as run
 
     directory = find_search(storage, search_id).resolve()
     if not verbose:

@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from orchestrator.cluster import RayAddress, nodes_of_cluster
 from orchestrator.doctor import machine, services
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.runs import runs
+from orchestrator.machines.connection import RayAddress, nodes_of_cluster
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.uri import resolve_tracking_uri
 from trainables.data.cache import cache_root

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from orchestrator.doctor.finding import Finding
 from orchestrator.errors import EquipoiseError
-from orchestrator.journal import FILE_NAME, Journal
-from orchestrator.lease import Conducted, hold_lease, is_held
-from orchestrator.replay import History, read_history
-from orchestrator.run_folder import RunFolder, outcome
+from orchestrator.resuming.replay import History, read_history
+from orchestrator.runs.folder import RunFolder, outcome
+from orchestrator.runs.journal import FILE_NAME, Journal
+from orchestrator.runs.lease import Conducted, hold_lease, is_held
+from orchestrator.runs.trial_log import TrialLog
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import database_path
-from orchestrator.trial_log import TrialLog
 
 SECONDS_TO_TELL = 120.0
 

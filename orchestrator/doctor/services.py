@@ -11,9 +11,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from orchestrator.cluster import RayAddress, require_answer
 from orchestrator.doctor.finding import Finding
 from orchestrator.errors import ClusterError, TrackingError
+from orchestrator.machines.connection import RayAddress, require_answer
 from orchestrator.tracking.login import login_headers
 from orchestrator.tracking.uri import Tracking, database_path, is_remote, resolve_tracking_uri, without_login
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ClusterError
-from orchestrator.resources import NodeResources
+from orchestrator.machines.resources import NodeResources
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 VARIABLE = "EQUIPOISE_MAY_COME"

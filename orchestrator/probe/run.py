@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.cluster import this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import ConfigError, RunFailed
+from orchestrator.machines.connection import this_machine
+from orchestrator.machines.resources import plan_training
 from orchestrator.probe.proposal import Branch, propose
 from orchestrator.probe.report import PartConflict, ProbeReport
 from orchestrator.report import formats
-from orchestrator.resources import plan_training
 from orchestrator.spec import ExperimentSpec
 from trainables.errors import ModelError, TrainingError
 

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from orchestrator.journal import Event
+from orchestrator.runs.journal import Event
 
 SECONDS_BETWEEN_LINES = 5.0
 

@@ -12,12 +12,12 @@ from typing import Protocol, Self
 
 from rich.console import Console
 
-from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, results_of
+from orchestrator.runs.journal import Event
 
 EPOCH_LINE_SECONDS = 10.0
 """An epoch of a search gets a line only if its trial had none for so long: a log is to be read."""

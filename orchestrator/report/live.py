@@ -13,13 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
 from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord
 from orchestrator.report.tables import is_unicode, trials_table
+from orchestrator.runs.journal import Event
 
 REFRESHES_PER_SECOND = 2
 MOST_RUNNING, MOST_TRADE_OFFS = 8, 8

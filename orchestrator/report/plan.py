@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import Event
 from orchestrator.report import formats
 from orchestrator.report.records import objectives_of
+from orchestrator.runs.journal import Event
 from orchestrator.tracking.uri import without_login
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import ConfigError
-from orchestrator.journal import FILE_NAME, Event, read_journal
 from orchestrator.report import pareto
+from orchestrator.runs.journal import FILE_NAME, Event, read_journal
 from orchestrator.tracking.state import read_state
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
-from orchestrator.scratch import ScratchFolder
+from orchestrator.machines.scratch import ScratchFolder
 from orchestrator.slots.mailbox import Answers, Command, Mailbox
 from orchestrator.slots.reaper import remove_groups_of
 

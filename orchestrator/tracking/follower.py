@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from orchestrator.journal import FILE_NAME, follow_journal
-from orchestrator.lease import is_held
 from orchestrator.redaction import redacted
+from orchestrator.runs.journal import FILE_NAME, follow_journal
+from orchestrator.runs.lease import is_held
 from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.process import SHORT_SECONDS

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.journal import FILE_NAME
+from orchestrator.runs.journal import FILE_NAME
 from orchestrator.tracking.state import TrackingState, read_state
 
 LOG_NAME = "tracking.log"

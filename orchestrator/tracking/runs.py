@@ -13,8 +13,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from orchestrator.journal import Event
 from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord, flat
+from orchestrator.runs.journal import Event
 from orchestrator.tracking import scheme
 from orchestrator.tracking.note import first_note
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.trial_log import TrialLog
+from orchestrator.runs.trial_log import TrialLog
 
 Callback = Callable[..., None]
 

@@ -10,13 +10,13 @@ from ray.air._internal import usage
 from ray.tune.execution import class_cache
 
 from orchestrator.datasets import Datasets
-from orchestrator.journal import Event
-from orchestrator.resources import SlotPlan
-from orchestrator.run_folder import RunFolder
-from orchestrator.scratch import scratch_folder
+from orchestrator.machines.resources import SlotPlan
+from orchestrator.machines.scratch import scratch_folder
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.journal import Event
+from orchestrator.runs.trial_log import TrialLog
 from orchestrator.spec import ExperimentSpec
 from orchestrator.spec.explain import explain
-from orchestrator.trial_log import TrialLog
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.schedulers import make_scheduler

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from orchestrator.journal import read_journal
+from orchestrator.runs.journal import read_journal
 from tests.end_to_end.commands import SCRIPT, environment
 
 OF_THE_CLOCK = {"overall/images_per_s", "best/latency_ms", "best/model.latency_ms"}

@@ -10,8 +10,8 @@ from tests.end_to_end.commands import environment, run
 
 OWNER = """
 import sys
-from orchestrator.cluster import RayAddress, connected
-from orchestrator.resources import NodeResources
+from orchestrator.machines.connection import RayAddress, connected
+from orchestrator.machines.resources import NodeResources
 
 with connected(RayAddress(), NodeResources(cpus=1, gpus=0, memory=2**30)):
     import ray

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.replay import History, read_history
-from orchestrator.rerun import rerun
+from orchestrator.resuming.replay import History, read_history
+from orchestrator.resuming.rerun import rerun
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tuning.outcomes import recorded_outcome
 from orchestrator.tuning.schedulers import make_scheduler

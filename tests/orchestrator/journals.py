@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.journal import FILE_NAME, Event
+from orchestrator.runs.journal import FILE_NAME, Event
 
 START = 1_760_000_000.25
 

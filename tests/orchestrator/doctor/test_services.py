@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.cluster import RayAddress
 from orchestrator.doctor import services
 from orchestrator.doctor.finding import Finding, exit_code
+from orchestrator.machines.connection import RayAddress
 
 
 @contextmanager

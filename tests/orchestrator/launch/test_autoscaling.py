@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import ClusterError
 from orchestrator.launch import autoscaling
 from orchestrator.launch.autoscaling import nodes_that_may_come
-from orchestrator.resources import NodeResources
+from orchestrator.machines.resources import NodeResources
 
 HEAD, WORKER = NodeResources(cpus=0), NodeResources(cpus=8, gpus=1)
 BOOTSTRAP = """

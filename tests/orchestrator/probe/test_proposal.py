@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from orchestrator.check import check_experiment
+from orchestrator.check.run import check_experiment
 from orchestrator.probe.proposal import ENOUGH, Branch, propose
 from orchestrator.probe.report import PartConflict, ProbeReport, as_yaml
 from orchestrator.spec import load_spec

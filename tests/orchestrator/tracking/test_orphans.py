@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from orchestrator.journal import Journal, read_journal
+from orchestrator.runs.journal import Journal, read_journal
 from orchestrator.tracking.follower import LEASE_SECONDS, Follower
 from orchestrator.tracking.orphans import close_orphan, find_orphans
 from orchestrator.tracking.process import start_writer

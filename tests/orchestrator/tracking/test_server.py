@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.journal import Journal, read_journal
+from orchestrator.runs.journal import Journal, read_journal
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import unreachable

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.journal import Event
 from orchestrator.report.records import read_search
+from orchestrator.runs.journal import Event
 from orchestrator.spec import load_spec
 from orchestrator.tracking import views
 from orchestrator.tracking.follower import Follower

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.journal import FILE_NAME, Journal, read_journal
+from orchestrator.runs.journal import FILE_NAME, Journal, read_journal
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.state import FILE_NAME as STATE_NAME

@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = """
 import time
-from orchestrator.interrupts import handle_interrupts
+from orchestrator.resuming.interrupts import handle_interrupts
 handle_interrupts()
 try:
     print("ready", flush=True)
@@ -29,7 +29,7 @@ def waiting(*, ignoring: signal.Signals | None = None) -> Iterator[subprocess.Po
     ignored = (lambda: signal.signal(ignoring, signal.SIG_IGN)) if ignoring else None
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lease import Conducted, hold_lease, is_held
+from orchestrator.runs.lease import Conducted, hold_lease, is_held
 
 HOLDER = """
 import pathlib, sys, time
-from orchestrator.lease import hold_lease
+from orchestrator.runs.lease import hold_lease
 with hold_lease(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)
@@ -21,7 +21,7 @@ with hold_lease(pathlib.Path(sys.argv[1])):
 
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
     try:
         assert holder.stdout is not None

@@ -16,10 +16,10 @@ import psutil
 
 from orchestrator.errors import ClusterError
 from orchestrator.launch.autoscaling import nodes_that_may_come
-from orchestrator.limits import core_limit, memory_left
-from orchestrator.private_ray import end_private_ray
-from orchestrator.resources import NodeResources
-from orchestrator.scratch import ScratchFolder
+from orchestrator.machines.limits import core_limit, memory_left
+from orchestrator.machines.private_ray import end_private_ray
+from orchestrator.machines.resources import NodeResources
+from orchestrator.machines.scratch import ScratchFolder
 
 
 @dataclass(frozen=True)

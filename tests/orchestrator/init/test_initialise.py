@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from orchestrator.check import check_experiment
+from orchestrator.check.run import check_experiment
 from orchestrator.errors import ConfigError
-from orchestrator.initialise import initialise
+from orchestrator.init.run import initialise
 from orchestrator.spec import load_spec
 from orchestrator.spec.sections import ExperimentSpec
 from trainables.config.data import SplitColumn

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.provenance import provenance, provenance_now
+from orchestrator.runs.provenance import provenance, provenance_now
 
 
 @pytest.fixture

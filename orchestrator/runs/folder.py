@@ -14,12 +14,12 @@ import numpy as np
 
 from orchestrator.checkpoints.quota import Keeper
 from orchestrator.errors import EquipoiseError, TrackingError
-from orchestrator.journal import Event, Journal
-from orchestrator.lease import hold_lease
-from orchestrator.provenance import provenance
-from orchestrator.replay import History
+from orchestrator.machines.resources import SlotPlan
 from orchestrator.report.records import read_search
-from orchestrator.resources import SlotPlan
+from orchestrator.resuming.replay import History
+from orchestrator.runs.journal import Event, Journal
+from orchestrator.runs.lease import hold_lease
+from orchestrator.runs.provenance import provenance
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.login import refuses_login
 from orchestrator.tracking.process import start_writer

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.guess import Guess, guess_columns
-from orchestrator.init_source import Source, data_config, find_source
-from orchestrator.init_text import write_text
+from orchestrator.init.guess import Guess, guess_columns
+from orchestrator.init.source import Source, data_config, find_source
+from orchestrator.init.text import write_text
 from orchestrator.new_file import require_new, write_new
 from orchestrator.spec import parse_spec
 from trainables.config.data import DataConfig

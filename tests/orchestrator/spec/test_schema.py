@@ -12,7 +12,7 @@ from orchestrator.spec.schema import ORDER, json_schema, write_page
 from orchestrator.spec.schema_reader import SchemaReader
 from orchestrator.spec.sections import ExperimentSpec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START = "name: a\ndata: {source: a.csv}\ntasks: {a: {type: binary, label: a}}\n"
 PAGE = ROOT / "docs" / "experiment-files.md"
 

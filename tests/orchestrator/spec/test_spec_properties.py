@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from orchestrator.errors import ConfigError
 from orchestrator.spec import parse_spec
 
-TEXT = (Path(__file__).parents[2] / "examples" / "table.yaml").read_text()
+TEXT = (Path(__file__).parents[3] / "examples" / "table.yaml").read_text()
 TREE = YAML(typ="safe", pure=True).load(TEXT)
 JARGON = re.compile(
     r"pydantic|tagged-union|function-(before|after|wrap)|Input should|literal\[|constrained-|NoneType"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.journal import Event, read_journal
+from orchestrator.runs.journal import Event, read_journal
 from orchestrator.spec import ExperimentSpec, parse_spec
 from trainables.data.prepared import PreparedData
 from trainables.errors import DataError

@@ -3,8 +3,8 @@
 import json
 import re
 
-from orchestrator.guess import Guess, GuessedTask
-from orchestrator.init_source import Source
+from orchestrator.init.guess import Guess, GuessedTask
+from orchestrator.init.source import Source
 from trainables.data.rows import Rows
 
 SMALL_SIDE = 40

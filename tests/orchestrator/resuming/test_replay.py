@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError, EquipoiseError
-from orchestrator.journal import Event, Journal, read_journal
-from orchestrator.replay import History, read_history
-from orchestrator.run_folder import RunFolder
+from orchestrator.resuming.replay import History, read_history
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.journal import Event, Journal, read_journal
+from orchestrator.runs.trial_log import TrialLog
 from orchestrator.spec import parse_spec
-from orchestrator.trial_log import TrialLog
 from tests.end_to_end.commands import EXPERIMENT
 from tests.orchestrator.journals import search_events, write_journal
 from tests.trainables.synthetic import prepared

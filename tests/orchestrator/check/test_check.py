@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from orchestrator.check import check_experiment, print_report
+from orchestrator.check.run import check_experiment, print_report
 
 if TYPE_CHECKING:
     from torch import nn
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIMPLEX = "search.space={balancing.weights: {simplex: [shade, half]}}"
 DEMO = ROOT / "examples" / "digits_pair.yaml"
 
@@ -206,7 +206,7 @@ def test_the_table_shows_tasks_splits_and_what_is_missing(
 def test_config_only_imports_nothing_heavy() -> None:
     """Python's own time, its packages' included, is what `check --config-only` takes."""
     code = (
-        "import sys; from orchestrator.check import check_experiment;"
+        "import sys; from orchestrator.check.run import check_experiment;"
         f"check_experiment({str(ROOT / 'examples/table.yaml')!r}, config_only=True);"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )

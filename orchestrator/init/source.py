@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.guess import guess_image_column
+from orchestrator.init.guess import guess_image_column
 from trainables.config.data import DataConfig
 from trainables.data.folder import SUFFIXES as IMAGE_SUFFIXES
 from trainables.data.table import SUFFIXES as TABLE_SUFFIXES

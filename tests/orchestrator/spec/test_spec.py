@@ -27,7 +27,7 @@ tasks:
   left: {type: multiclass, label: left}
   right: {type: multiclass, label: right}
 """
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster import RayAddress, connected, this_machine
 from orchestrator.datasets import Datasets
 from orchestrator.errors import ClusterError, ConfigError
-from orchestrator.provenance import provenance_now
-from orchestrator.repeats import differing
-from orchestrator.replay import read_history
+from orchestrator.machines.connection import RayAddress, connected, this_machine
 from orchestrator.report.comparison import Rerun
 from orchestrator.report.records import SearchRecord, TrialRecord, read_search
+from orchestrator.resuming.repeats import differing
+from orchestrator.resuming.replay import read_history
+from orchestrator.runs.provenance import provenance_now
 from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import explain_failure

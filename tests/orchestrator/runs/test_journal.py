@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EquipoiseError
-from orchestrator.journal import FILE_NAME, Event, Journal, JournalDamaged, follow_journal, read_journal
+from orchestrator.runs.journal import FILE_NAME, Event, Journal, JournalDamaged, follow_journal, read_journal
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:

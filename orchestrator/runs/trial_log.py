@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from orchestrator.errors import EquipoiseError
-from orchestrator.journal import Event
-from orchestrator.repeats import differing
 from orchestrator.report.records import results_of
-from orchestrator.run_folder import RunFolder
+from orchestrator.resuming.repeats import differing
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.journal import Event
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from orchestrator.lease import hold_lease
-from orchestrator.replay import read_history
 from orchestrator.report.records import SearchRecord, read_search
-from orchestrator.run_folder import Listener
+from orchestrator.resuming.replay import read_history
+from orchestrator.runs.folder import Listener
+from orchestrator.runs.lease import hold_lease
 
 
 def resume(directory: Path, *, listeners: tuple[Listener, ...] = (), verbose: bool = False) -> SearchRecord:

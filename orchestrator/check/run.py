@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.check_report import CheckReport, Problem, SourceCounts, TaskCounts, print_report
+from orchestrator.check.report import CheckReport, Problem, SourceCounts, TaskCounts, print_report
 from orchestrator.earlier_models import with_earlier_models
 from orchestrator.errors import EquipoiseError
 from orchestrator.spec import ExperimentSpec, load_spec

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ClusterError
-from orchestrator.resources import NodeResources, SlotPlan, plan_slots, plan_training
+from orchestrator.machines.resources import NodeResources, SlotPlan, plan_slots, plan_training
 from orchestrator.spec import ComputeConfig
 
 GB = 10**9

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.limits import core_limit, memory_left
+from orchestrator.machines.limits import core_limit, memory_left
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scratch import ScratchFolder, scratch_folder
+from orchestrator.machines.scratch import ScratchFolder, scratch_folder
 
 OWNER = """
 import sys, time
-from orchestrator.scratch import ScratchFolder
+from orchestrator.machines.scratch import ScratchFolder
 folder = ScratchFolder()
 (folder.path / "session").mkdir()
 print(folder.path, flush=True)

@@ -12,8 +12,8 @@ import pytest
 
 SEARCH = """
 import os, signal, subprocess, sys, time
-from orchestrator.cluster import RayAddress, connected, set_environment
-from orchestrator.resources import NodeResources
+from orchestrator.machines.connection import RayAddress, connected, set_environment
+from orchestrator.machines.resources import NodeResources
 set_environment(RayAddress())
 with connected(RayAddress(), NodeResources(cpus=1)):
     import ray

@@ -1,0 +1,1 @@
+"""`equipoise check`: everything that can be known without training."""

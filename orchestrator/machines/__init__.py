@@ -1,0 +1,1 @@
+"""Where trials run: the Ray that is joined or started, and what its machines have."""

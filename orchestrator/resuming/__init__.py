@@ -1,0 +1,1 @@
+"""Going on with what was interrupted, and doing it again."""
