@@ -14,7 +14,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from orchestrator.runs.journal import Journal
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import experiment_link, sqlite_uri

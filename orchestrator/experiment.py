@@ -16,7 +16,8 @@ from orchestrator.machines.connection import (
     this_machine,
 )
 from orchestrator.machines.resources import plan_slots
-from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
 from orchestrator.runs.folder import Listener, RunStart, decoding_to, open_run
 from orchestrator.spec import ExperimentSpec

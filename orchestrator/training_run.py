@@ -11,7 +11,8 @@ from orchestrator.errors import RunFailed
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.machines.resources import plan_training
-from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
 from orchestrator.runs.folder import Listener, RunFolder, RunStart, decoding_to, open_run
 from orchestrator.runs.trial_log import TrialLog

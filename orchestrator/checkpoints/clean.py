@@ -11,7 +11,9 @@ from rich.text import Text
 
 from orchestrator.checkpoints.kept import Checkpoint, checkpoints_of, remove, size_of, spared
 from orchestrator.errors import ConfigError, EquipoiseError
-from orchestrator.report.records import SearchRecord, find_search, read_search
+from orchestrator.report.find import find_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import read_search
 from orchestrator.runs.journal import FILE_NAME
 
 PARTS = ("images", "sources", "prepared", "requests", "locks")

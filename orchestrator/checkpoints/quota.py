@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.checkpoints.kept import checkpoints_of, remove, spared
-from orchestrator.report.records import SearchLog
+from orchestrator.report.search_log import SearchLog
 from orchestrator.runs.journal import Event
 from orchestrator.spec.sections import CheckpointsConfig
 

@@ -44,7 +44,7 @@ def conduct_run(
     """Conduct a run under a display, print its ending, and exit with its code. `earlier`: of one that goes on."""
     from orchestrator.report.display import open_display
     from orchestrator.report.ending import exit_code, print_ending
-    from orchestrator.report.records import read_search
+    from orchestrator.report.search_log import read_search
 
     if not verbose:
         silence_libraries()

@@ -79,7 +79,7 @@ def resume(
     verbose: Verbose = False,
 ) -> None:
     """Go on with a search or training that was interrupted; of a finished one, print the ending."""
-    from orchestrator.report.records import find_search
+    from orchestrator.report.find import find_search
     from orchestrator.resuming.replay import read_history
     from orchestrator.resuming.resumption import resume as run
 
@@ -106,7 +106,7 @@ def rerun(
 ) -> None:
     """Run a trial again, and compare every epoch with what was recorded, bit by bit."""
     from orchestrator.report.comparison import print_comparison
-    from orchestrator.report.records import find_search
+    from orchestrator.report.find import find_search
     from orchestrator.resuming.replay import read_history
     from orchestrator.resuming.rerun import rerun as run
 

@@ -16,7 +16,7 @@ from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
-from orchestrator.report.records import SearchLog, results_of
+from orchestrator.report.search_log import SearchLog, results_of
 from orchestrator.runs.journal import Event
 
 EPOCH_LINE_SECONDS = 10.0

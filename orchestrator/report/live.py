@@ -17,7 +17,8 @@ from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
 from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
-from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord
+from orchestrator.report.records import SearchRecord, TrialRecord
+from orchestrator.report.search_log import SearchLog
 from orchestrator.report.tables import is_unicode, trials_table
 from orchestrator.runs.journal import Event
 

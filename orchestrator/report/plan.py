@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.report import formats
-from orchestrator.report.records import objectives_of
+from orchestrator.report.search_log import objectives_of
 from orchestrator.runs.journal import Event
 from orchestrator.tracking.uri import without_login
 

@@ -16,7 +16,9 @@ from rich.text import Text
 
 from orchestrator.errors import ConfigError
 from orchestrator.report import formats
-from orchestrator.report.records import SearchRecord, TrialRecord, find_search, read_search
+from orchestrator.report.find import find_search
+from orchestrator.report.records import SearchRecord, TrialRecord
+from orchestrator.report.search_log import read_search
 
 Format = Literal["table", "csv", "json"]
 _FACTS = ("trial", "status", "pareto", "epochs", "seconds", "train_seconds", "start_seconds")

@@ -11,7 +11,8 @@ from orchestrator.datasets import Datasets
 from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.machines.connection import RayAddress, connected, this_machine
 from orchestrator.report.comparison import Rerun
-from orchestrator.report.records import SearchRecord, TrialRecord, read_search
+from orchestrator.report.records import SearchRecord, TrialRecord
+from orchestrator.report.search_log import read_search
 from orchestrator.resuming.repeats import differing
 from orchestrator.resuming.replay import read_history
 from orchestrator.runs.provenance import provenance_now

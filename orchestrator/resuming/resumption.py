@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator.report.records import SearchRecord, read_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import read_history
 from orchestrator.runs.folder import Listener
 from orchestrator.runs.lease import hold_lease

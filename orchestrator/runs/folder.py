@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.checkpoints.quota import Keeper
 from orchestrator.errors import EquipoiseError, TrackingError
 from orchestrator.machines.resources import SlotPlan
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
 from orchestrator.runs.journal import Event, Journal
 from orchestrator.runs.lease import hold_lease

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from orchestrator.errors import EquipoiseError
-from orchestrator.report.records import results_of
+from orchestrator.report.search_log import results_of
 from orchestrator.resuming.repeats import differing
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event

@@ -4,19 +4,18 @@ Timestamps come from the journal, so telling a run the same thing twice changes 
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from orchestrator.report.records import SearchLog, SearchRecord, TrialRecord, flat
+from orchestrator.report.records import SearchRecord, TrialRecord
+from orchestrator.report.search_log import SearchLog, flat
 from orchestrator.runs.journal import Event
 from orchestrator.tracking import scheme
 from orchestrator.tracking.note import first_note
+from orchestrator.tracking.origin import datasets_of, fingerprint, origin_tags, settled, yaml_text
 
 SEARCH = ""
 """Stands for the search's own run where the others are known by their trial."""
@@ -196,10 +195,10 @@ class SearchRuns:
         if resumed:
             update.status = "RUNNING"
             return
-        update.tags |= self._origin(event) | scheme.search_tags()
+        update.tags |= origin_tags(event) | scheme.search_tags()
         update.tags["mlflow.note.content"] = first_note(self._log.record())
-        update.files["config/experiment.yaml"] = event.get("spec_text") or _yaml(event.get("spec") or {})
-        update.datasets = self._datasets(event)
+        update.files["config/experiment.yaml"] = event.get("spec_text") or yaml_text(event.get("spec") or {})
+        update.datasets = datasets_of(event)
 
     def _trial_started(self, event: Event) -> None:
         trial, start = event["trial"], self._log.started
@@ -214,21 +213,23 @@ class SearchRuns:
             self.restarted.add(trial)
             return
         resolved, config = event.get("resolved") or {}, flat(event.get("config") or {})
-        update.params = scheme.params_of_trial(resolved, self.searched, _found(start))
+        update.params = scheme.params_of_trial(resolved, self.searched, settled(start))
         self.params[trial] = update.params
-        update.tags |= self._origin(start)
+        update.tags |= origin_tags(start)
         update.tags |= {
             f"{scheme.TAG}searched": json.dumps(config, separators=(",", ":")),
-            f"{scheme.TAG}config_hash": _fingerprint(resolved),
+            f"{scheme.TAG}config_hash": fingerprint(resolved),
         }
         if folder := start.get("directory"):
             update.tags[scheme.FOLDER] = str(Path(folder) / "trials" / trial)
         if self.single:
-            update.files["config/experiment.yaml"] = start.get("spec_text") or _yaml(start.get("spec") or {})
+            update.files["config/experiment.yaml"] = start.get("spec_text") or yaml_text(
+                start.get("spec") or {}
+            )
         else:
             update.tags |= scheme.place_tags(pareto=False)
-        update.files["config/resolved.yaml"] = _yaml(resolved)
-        update.datasets = {name: facts for name, facts in self._datasets(start).items() if name != "test"}
+        update.files["config/resolved.yaml"] = yaml_text(resolved)
+        update.datasets = {name: facts for name, facts in datasets_of(start).items() if name != "test"}
 
     def _epoch(self, event: Event) -> None:
         trial, report = event["trial"], event["report"]
@@ -279,78 +280,10 @@ class SearchRuns:
             update.metrics.append(Metric("best/hypervolume", event["hypervolume"], time, 0))
         update.status, update.ended = scheme.STATUS.get(event["status"], "FINISHED"), time
 
-    def _origin(self, start: Event) -> dict[str, str]:
-        """Tags that say where a run comes from, in MLflow's own words where it has them."""
-        commit = start.get("git") or ""
-        tags = {
-            f"{scheme.TAG}data_digest": (start.get("data") or {}).get("digest"),
-            f"{scheme.TAG}versions": json.dumps(start.get("versions") or {}, separators=(",", ":")),
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": "equipoise",
-            "mlflow.source.git.commit": commit.removesuffix("+"),
-            "mlflow.source.git.dirty": str(commit.endswith("+")).lower() if commit else None,
-        }
-        return {key: str(value) for key, value in tags.items() if value}
-
-    def _datasets(self, start: Event) -> dict[str, dict[str, Any]]:
-        data, spec = start.get("data") or {}, start.get("spec") or {}
-        if not data.get("digest"):
-            return {}
-        described = spec.get("data") or {}
-        several = {own["name"]: own["source"] for own in described.get("sources") or ()}
-        source = several or described.get("source", "")
-        source = source if isinstance(source, str) else json.dumps(source)
-        name = "+".join(several) or source.rpartition("/")[2]
-        contexts = {"train": "training", "val": "validation", "test": "test"}
-        return {
-            contexts.get(split, split): {
-                "name": name[:400] or "data",
-                "digest": f"{data['digest'][:24]}-{split}",
-                "source": source,
-                "profile": {
-                    "images": images,
-                    "labels": {
-                        task: by_split.get(split) for task, by_split in (data.get("labels") or {}).items()
-                    },
-                    **_by_source(data, split),
-                },
-            }
-            for split, images in (data.get("splits") or {}).items()
-        }
-
-
-def _by_source(data: Mapping[str, Any], split: str) -> dict[str, dict[str, int]]:
-    """Images of a split by source, where there are several."""
-    sources = data.get("sources") or {}
-    return {"sources": {name: splits[split] for name, splits in sources.items()}} if sources else {}
-
 
 def uid_of(started: Event) -> str:
     """Of the search that began with this event."""
     return hashlib.sha256(f"{started['search_id']} {started['time']!r}".encode()).hexdigest()[:16]
-
-
-def _found(start: Event) -> dict[str, Any]:
-    """What the config leaves open and the run's beginning settles: the images' own size, workers per trial."""
-    found = {"compute.workers": (start.get("slots") or {}).get("workers", 1)}
-    if image := (start.get("data") or {}).get("image"):
-        _, height, width = image
-        found["data.image_size"] = height if height == width else [height, width]
-    return found
-
-
-def _fingerprint(resolved: Mapping[str, Any]) -> str:
-    text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _yaml(value: Mapping[str, Any]) -> str:
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    stream = io.StringIO()
-    yaml.dump(value, stream)
-    return stream.getvalue()
 
 
 def _milliseconds(event: Event) -> int:

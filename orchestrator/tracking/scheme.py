@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.report.formats import group_value, shortened, weight_groups
-from orchestrator.report.records import flat
+from orchestrator.report.search_log import flat
 
 TAG = "equipoise."
 """Before all tags of our own."""

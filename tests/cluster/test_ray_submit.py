@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.report.records import find_search, read_search
+from orchestrator.report.find import find_search
+from orchestrator.report.search_log import read_search
 from tests.cluster.hosts import ADDRESSES, Hosts, hosts
 from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
 from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from tests.end_to_end.commands import EXPERIMENT, last_line, run
 from tests.end_to_end.kills import SAVING_OFTEN, curves, driver, endings, epochs
 

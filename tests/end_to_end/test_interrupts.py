@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from tests.end_to_end.commands import SCRIPT, a_mark, environment
 
 NOTEBOOK = """

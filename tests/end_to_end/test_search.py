@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import orchestrator
-from orchestrator.report.records import read_search, results_of
+from orchestrator.report.search_log import read_search, results_of
 from tests.end_to_end.commands import EXPERIMENT, SCRIPT, a_mark, last_line, nothing_stays, repeatable, run
 
 

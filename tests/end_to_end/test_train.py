@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from tests.end_to_end.commands import EXPERIMENT, a_mark, last_line, nothing_stays, repeatable, run
 
 IN_PYTHON = """

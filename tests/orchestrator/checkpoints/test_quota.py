@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from orchestrator.checkpoints.kept import Checkpoint, checkpoints_of, remove, spared
 from orchestrator.checkpoints.quota import Keeper
 from orchestrator.cli import app
-from orchestrator.report.records import SearchLog, SearchRecord, read_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import SearchLog, read_search
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.spec.sections import CheckpointsConfig
 from tests.orchestrator.journals import search_events

@@ -12,7 +12,7 @@ from orchestrator.report.comparison import Rerun, print_comparison
 from orchestrator.report.display import EventLines
 from orchestrator.report.ending import ending
 from orchestrator.report.live import LiveSearch
-from orchestrator.report.records import SearchLog, read_search
+from orchestrator.report.search_log import SearchLog, read_search
 from tests.orchestrator.journals import search_events, write_journal
 
 

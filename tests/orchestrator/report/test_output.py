@@ -16,7 +16,8 @@ from orchestrator.report.ending import ending, ending_json, exit_code
 from orchestrator.report.eta import remaining
 from orchestrator.report.live import LiveSearch
 from orchestrator.report.plan import plan
-from orchestrator.report.records import SearchLog, SearchRecord, read_search
+from orchestrator.report.records import SearchRecord
+from orchestrator.report.search_log import SearchLog, read_search
 from orchestrator.report.tables import search_table, show_search
 from tests.orchestrator.journals import search_events, write_journal
 

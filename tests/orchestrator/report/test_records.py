@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.report.records import find_search, flat, read_search, results_of
+from orchestrator.report.find import find_search
+from orchestrator.report.search_log import flat, read_search, results_of
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.tracking.state import TrackingState, write_state
 from tests.orchestrator.journals import search_events, write_journal

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.ui import run_ui
 from orchestrator.tracking.uri import experiment_link, sqlite_uri

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.report.records import read_search
+from orchestrator.report.search_log import read_search
 from orchestrator.runs.journal import Event
 from orchestrator.spec import load_spec
 from orchestrator.tracking import views
