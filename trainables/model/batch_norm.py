@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.errors import ModelError
@@ -15,45 +17,63 @@ from trainables.training.world import World
 
 
 class _GlobalNormalisation(torch.autograd.Function):
-    """(x - mean) / √(var + ε) over the rows of all workers, differentiated through the shared statistics.
+    """γ (x - mean) / √(var + ε) + β over the rows of all workers, differentiated through the shared statistics.
 
-    Each worker sends its count, its mean and its sum of squares around that mean (Chan et al., 1983: exact
-    where Σx² - n·mean² cancels); one collective forward, one backward.
+    Each worker sends its count, its mean and its variance around that mean (Chan et al., 1983: exact where
+    Σx² - n·mean² cancels); one collective forward, one backward. Between them torch's own kernels work, which
+    normalise by given statistics; what their gradient lacks is that the statistics depend on x.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, world: World, eps: float, counted: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        world: World,
+        eps: float,
+        counted: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        dims = [0, *range(2, x.dim())]
-        shape = (1, -1, *([1] * (x.dim() - 2)))
-        mean = x.mean(dims)
-        squares = (x - mean.view(shape)).square().sum(dims)
+        mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         count = x.numel() // x.shape[1] if counted else 0
-        own = torch.cat([x.new_full((1,), count), mean, squares * counted]).double()
-        count_W, mean_WC, squares_WC = world.all_gather_rows(own[None], [1] * world.size).tensor_split(
+        own = torch.cat([mean.new_full((1,), count), mean, own_variance]).double()
+        count_W, mean_WC, variance_WC = world.all_gather_rows(own[None], [1] * world.size).tensor_split(
             (1, 1 + len(mean)), dim=1
         )
         total = count_W.sum()
         global_mean = (count_W * mean_WC).sum(0) / total
-        variance = (squares_WC + count_W * (mean_WC - global_mean).square()).sum(0) / total
-        inverse = (variance + eps).rsqrt().to(x.dtype)
-        normalised = (x - global_mean.to(x.dtype).view(shape)) * inverse.view(shape)
-        ctx.save_for_backward(normalised, inverse, total)
-        ctx.world, ctx.dims, ctx.shape, ctx.counted = world, dims, shape, counted
+        variance = (count_W * (variance_WC + (mean_WC - global_mean).square())).sum(0) / total
+        statistics = global_mean.to(x.dtype), variance.to(x.dtype)
+        normalised = functional.batch_norm(x, *statistics, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(x, weight, *statistics, total)
+        ctx.world, ctx.eps, ctx.counted = world, eps, counted
         ctx.mark_non_differentiable(global_mean, variance, total)
         return normalised, global_mean, variance, total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None, None, None]:
-        normalised, inverse, total = ctx.saved_tensors
-        sums = torch.stack([grad.sum(ctx.dims), (grad * normalised).sum(ctx.dims)])
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, total = ctx.saved_tensors
+        out, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
         if not ctx.counted:
-            sums.zero_()
-        mean, slope = (ctx.world.all_reduce_sum(sums) / total.to(grad.dtype)).unbind()
-        centred = grad - mean.view(ctx.shape) - normalised * slope.view(ctx.shape)
-        out = centred * inverse.view(ctx.shape)
-        return (out if ctx.counted else torch.zeros_like(out)), None, None, None
+            out.zero_(), of_weight.zero_(), of_bias.zero_()
+        sums = ctx.world.all_reduce_sum(torch.stack([of_bias, of_weight])) / total.to(x.dtype)
+        if ctx.counted:
+            shape = (1, -1, *([1] * (x.dim() - 2)))
+            inverse = (variance + ctx.eps).rsqrt()
+            scale = inverse if weight is None else inverse * weight
+            out.addcmul_(x - mean.view(shape), (-scale * inverse * sums[1]).view(shape))
+            out.sub_((scale * sums[0]).view(shape))
+        return (
+            out,
+            None if weight is None else of_weight,
+            None if weight is None else of_bias,
+            None,
+            None,
+            None,
+        )
 
 
 class GlobalBatchNorm(_BatchNorm):
@@ -94,12 +114,11 @@ class GlobalBatchNorm(_BatchNorm):
         # Known without asking the device, and alike on every worker.
         if x.numel() // x.shape[1] * context.size < 2 * rows:
             raise ValueError(f"expected more than 1 value per channel when training, got {tuple(x.shape)}")
-        out, mean, variance, total = _GlobalNormalisation.apply(wide, self.world, self.eps, counted)
+        out, mean, variance, total = _GlobalNormalisation.apply(
+            wide, self.weight, self.bias, self.world, self.eps, counted
+        )
         if self.track_running_stats:
             self._track(mean, variance, total)
-        if self.affine:
-            shape = (1, -1, *([1] * (x.dim() - 2)))
-            out = out * self.weight.view(shape) + self.bias.view(shape)
         result: Tensor = out.to(x.dtype)
         return result
 

@@ -65,10 +65,12 @@ class World:
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
-            flat = collective(torch.cat([tensor.reshape(-1) for tensor in group]))
-            parts = torch.split(flat, [tensor.numel() for tensor in group])
-            for tensor, part in zip(group, parts, strict=True):
-                tensor.copy_(part.view(tensor.shape))
+            views = [_in_memory_order(tensor) for tensor in group]
+            flat = collective(torch.cat([view.reshape(-1) for view in views]))
+            parts = torch.split(flat, [view.numel() for view in views])
+            torch._foreach_copy_(
+                views, [part.view(view.shape) for part, view in zip(parts, views, strict=True)]
+            )
 
     def all_gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         """Concatenate every worker's rows in rank order; worker r brings `counts[r]` of them."""
@@ -91,3 +93,10 @@ class World:
         """Wait for every worker."""
         if self.size > 1:
             distributed.barrier()
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """A view whose numbers lie one after another, also of a channels_last tensor: to copy them costs a third."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1)
+    return tensor
