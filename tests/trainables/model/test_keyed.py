@@ -86,6 +86,7 @@ class Noisy(nn.Module):
 
 
 def test_what_cannot_be_keyed_is_named() -> None:
+    torch.manual_seed(0)  # RReLU draws for negative numbers only: one net in 150 has none
     net, context = network(
         nn.Dropout(0.5), nn.Sequential(nn.Linear(4, 4), nn.RReLU()), nn.BatchNorm1d(4), Noisy()
     )
