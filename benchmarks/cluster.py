@@ -1,6 +1,6 @@
 """Several workers per trial: what a warm group costs between trials, and what it gives within them.
 
-    python benchmarks/cluster.py [--repeats 3] [--backbone small_cnn]
+    python benchmarks/cluster.py [--repeats 3] [--backbone small_cnn] [--trials 6]
 
 Trials of digits-pair on two cores, by turns with one worker of two threads and with two workers of one thread, at the
 same global batch. Read from the journals: images per second of an epoch (the first one of each trial left out), and the
@@ -24,22 +24,28 @@ tasks: {{left: {{type: multiclass, label: left}}, right: {{type: multiclass, lab
 model: {{backbone: {backbone}}}
 training: {{epochs: 3, batch_size: 512, optimizer: {{name: adam, lr: 3e-3}}, precision: fp32}}
 search:
-  trials: 6
+  trials: {trials}
   sampler: random
   space: {{training.optimizer.lr: {{log: [1e-3, 1e-2]}}}}
 """
-BACKBONES = {"small_cnn": "{name: small_cnn, width: 64}", "resnet18": "resnet18"}
+BACKBONES = {
+    "small_cnn": "{name: small_cnn, width: 64}",
+    "small_resnet": "{name: small_resnet, blocks: 2, width: 38}",  # a million parameters
+    "resnet18": "resnet18",
+}
 SIDES = {
     "1 worker × 2 threads": ("compute.workers=1", "compute.per_worker.cpu=2"),
     "2 workers × 1 thread": ("compute.workers=2", "compute.per_worker.cpu=1"),
 }
 
 
-def measure(backbone: str, changes: tuple[str, ...]) -> dict[str, float]:
+def measure(backbone: str, trials: int, changes: tuple[str, ...]) -> dict[str, float]:
     """One search. Images per second, median over epochs; seconds between trials, median."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        (folder / "experiment.yaml").write_text(EXPERIMENT.format(backbone=BACKBONES[backbone]))
+        (folder / "experiment.yaml").write_text(
+            EXPERIMENT.format(backbone=BACKBONES[backbone], trials=trials)
+        )
         options = [part for change in changes for part in ("-s", change)]
         command = [sys.executable, "-m", "orchestrator", "search", "experiment.yaml", "--json"]
         subprocess.run(
@@ -66,11 +72,12 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", choices=list(BACKBONES), default="small_cnn")
+    parser.add_argument("--trials", type=int, default=6, help="per turn: fewer of a large model")
     options = parser.parse_args()
     results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for repeat in range(options.repeats):
         for side, changes in SIDES.items():
-            results[side].append(measured := measure(options.backbone, changes))
+            results[side].append(measured := measure(options.backbone, options.trials, changes))
             told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
             print(f"run {repeat + 1}, {side}: {told}", flush=True)
     one, two = (results[side] for side in SIDES)
