@@ -5,10 +5,11 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.redaction import redacted
-from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
+from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost, ran_out_of_memory
 from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
 
@@ -28,7 +29,8 @@ class TrialRun:
 
     It goes on from `checkpoint`, else from the last one in the trial's folder, else starts afresh. The folder
     holds `best`, the model of the selected epoch, and `last`, a training state. When the slot loses a worker, the
-    trial goes on from its last state; epochs that were reported before are run again, but not reported again.
+    trial goes on from its last state; epochs that were reported before are run again, but not reported again. So
+    it does when memory is out, once, with activations that are computed again: the numbers stay the same.
     """
 
     def __init__(self, slot: TrialSlot, assignment: Assignment, checkpoint: Path | None = None) -> None:
@@ -68,6 +70,13 @@ class TrialRun:
                 report, more = self._run_epoch(until)
             except WorkerLost as loss:
                 self._go_on_after(loss)
+                continue
+            except Exception as error:
+                if self._assignment.config.training.recompute or not ran_out_of_memory(error):
+                    raise
+                log.warning("%s ran out of memory and goes on with less: %s", self._assignment.trial, error)
+                self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
+                self._start(self._state)
                 continue
             if report.epoch > self._reported:
                 self._reported = report.epoch

@@ -131,5 +131,8 @@ class TrainingConfig(Section):
     """Ends a training that no longer improves; null: all epochs are run."""
     precision: Literal["auto", "fp32", "bf16", "fp64"] = "auto"
     """auto: bf16 where the hardware multiplies bf16 natively (GPUs since Ampere, CPUs with AMX), else fp32."""
+    recompute: Bool = False
+    """Compute the backbone's activations again in the backward pass instead of keeping them: the same numbers with less
+    memory, in about a third more time. A trial that runs out of memory is tried again like this."""
     select: Select = Select()
     """Which epoch counts."""

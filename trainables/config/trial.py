@@ -38,6 +38,10 @@ class TrialConfig(Section):
             )
         return self
 
+    def recomputing(self) -> Self:
+        """The same training, with less memory."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"recompute": True})})
+
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical JSON: equal for equal configs."""

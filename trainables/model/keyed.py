@@ -67,6 +67,14 @@ class StepContext:
         self.padding = padding
         self._calls.clear()
 
+    def draws(self) -> dict[str, int]:
+        """How often each layer has drawn since `begin`."""
+        return dict(self._calls)
+
+    def go_back_to(self, draws: dict[str, int]) -> None:
+        """Let layers draw next what they drew after `draws` had said this."""
+        self._calls = dict(draws)
+
     def generator(self, purpose: str, layer: str, device: torch.device) -> torch.Generator:
         """The generator of the next draw of `layer` (a layer used twice in one pass draws twice)."""
         call = self._calls.get(layer, 0)

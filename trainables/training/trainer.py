@@ -17,6 +17,7 @@ from trainables.data.prepared import PreparedData
 from trainables.errors import TrainingError
 from trainables.model.batch_norm import use_global_batch_norm
 from trainables.model.multitask import MultiTaskModel, build_model
+from trainables.model.recompute import recompute_activations
 from trainables.tasks.losses import build_loss
 from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
@@ -82,6 +83,8 @@ class Trainer:
         if config.training.optimizer.backbone_lr_factor == 0:
             self.model.freeze_backbone()
         self.costs = model_costs(self.model, config.model, (height, width), self.precision, world)
+        if config.training.recompute:
+            recompute_activations(self.model.backbone, self.model.context)
         self.balancer = (
             make_balancer(self.model)
             if make_balancer is not None
