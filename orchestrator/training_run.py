@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import with_earlier_models
-from orchestrator.errors import RunFailed
+from orchestrator.errors import ConfigError, RunFailed
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.machines.resources import plan_training
@@ -20,6 +20,8 @@ from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
 from orchestrator.spec import ExperimentSpec
+from orchestrator.spec.combinations import as_finding
+from trainables.config.fit import misfit
 
 TRIAL = "t000"
 
@@ -38,10 +40,13 @@ def train(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
-        ConfigError: `model.weights` names an earlier run that kept no model.
+        ConfigError: `model.weights` names an earlier run that kept no model, or the balancing method finds nothing
+            to balance.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
+    if (found := misfit(spec)) is not None:  # where a search decides about it, its file may say so
+        raise ConfigError(str(as_finding(found)))
     start = RunStart.now(spec, earlier)
     spec = with_earlier_models(spec)
     where, machine = RayAddress.from_environment(), this_machine()
