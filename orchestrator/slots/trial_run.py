@@ -135,9 +135,8 @@ class TrialRun:
         except CheckpointError as error:
             if checkpoint != self._last:
                 raise
-            log.warning(
-                "%s starts afresh, which gives the same epochs again: %s", self._assignment.trial, error
-            )
+            trial, why = self._assignment.trial, error.message
+            log.warning("%s starts afresh, which gives the same epochs again: %s", trial, why)
             self._start(None)
 
     def _go_on_after(self, loss: WorkerLost) -> None:

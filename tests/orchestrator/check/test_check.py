@@ -263,4 +263,4 @@ def test_weights_that_a_search_names_are_loaded(table: Path) -> None:
     report = check_experiment(table, ["search.space={model.weights: {choice: [null, none.safetensors]}}"])
     (problem,) = report.errors
     assert problem.key == "search.space.model.weights.choice.1"
-    assert "none.safetensors cannot be read" in problem.message
+    assert "none.safetensors are not there" in problem.message

@@ -2,7 +2,7 @@
 
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,16 +82,25 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
     assert load_state(last).meta["epoch"] == 3
 
 
+def cut_off(state: bytes) -> bytes:
+    return state[:100]
+
+
+def one_bit(state: bytes) -> bytes:
+    return state[:-9] + bytes([state[-9] ^ 4]) + state[-8:]
+
+
 @pytest.mark.usefixtures("always_due")
+@pytest.mark.parametrize("damaged", [cut_off, one_bit])
 def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
-    good: Assignment, caplog: pytest.LogCaptureFixture
+    damaged: Callable[[bytes], bytes], good: Assignment, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot = InProcessSlot(cpus=1)
     trial = TrialRun(slot, good)
     first = [trial.run_epoch(), trial.run_epoch()]
     trial.checkpoint_if_due()
     state = good.directory / "last" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:100])
+    state.write_bytes(damaged(state.read_bytes()))
     again = TrialRun(slot, good)
     assert "t000 starts afresh" in caplog.text
     assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]
