@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.datasets import Datasets
-from orchestrator.earlier_models import with_earlier_models
+from orchestrator.earlier_models import require_weights, with_earlier_models
 from orchestrator.errors import ConfigError, RunFailed
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
@@ -40,16 +40,18 @@ def train(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
-        ConfigError: `model.weights` names an earlier run that kept no model, or the balancing method finds nothing
-            to balance.
+        ConfigError: `model.weights` names an earlier run that kept no model, or are gone and needed, or the balancing
+            method finds nothing to balance.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
     if (found := misfit(spec)) is not None:  # where a search decides about it, its file may say so
         raise ConfigError(str(as_finding(found)))
     start = RunStart.now(spec, earlier)
-    spec = with_earlier_models(spec)
+    spec = with_earlier_models(spec, resumed=earlier is not None)
     where, machine = RayAddress.from_environment(), this_machine()
+    if earlier is not None and where.is_private:  # else the file may be where only the nodes see it
+        require_weights(spec, earlier, trials=1)
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
         plan = plan_training(spec.compute, [machine]) if where.is_private else None
         if plan is None or plan.workers > 1:

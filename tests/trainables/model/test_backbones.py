@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.model import ModelConfig
 from trainables.errors import ModelError
+from trainables.model import torchvision_backbones
 from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.multitask import MultiTaskModel, build_model
 from trainables.training.state import ModelState, save_state
@@ -242,6 +243,19 @@ def test_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(built.net.state_dict()["features.0.weight"], donor.state_dict()["features.0.weight"])
     with pytest.raises(ModelError, match="no published weights for small_cnn"):
         multitask(model("small_cnn", weights="default"))
+
+
+def test_what_published_weights_need_is_built_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a state, which has the weights, finds its network."""
+
+    def none(*arguments: object) -> None:
+        raise AssertionError("nothing is to be loaded")
+
+    monkeypatch.setattr(torchvision_backbones, "_published_weights", none)
+    config = model("googlenet", weights="default")
+    built = build_backbone(config, channels=3, image_size=(64, 64), load=False)
+    assert getattr(built.net, "transform_input") is True  # noqa: B009 nn.Module has no such attribute
+    assert built.normalisation is not None
 
 
 def test_initial_weights_do_not_depend_on_the_order_of_tasks() -> None:
