@@ -102,7 +102,7 @@ def _train_in(
                 log.epoch(TRIAL, asdict(report), start_seconds)
                 finished = report.finished
         except Exception as error:
-            reason = explain_failure(error, assignment)
+            reason = explain_failure(error, assignment.directory)
             log.end(TRIAL, "failed", reason)
             raise RunFailed(reason) from error
         log.end(TRIAL, "completed")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.redaction import redacted
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
-from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
+from trainables.errors import CheckpointError, UserError
 from trainables.training.report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -146,14 +146,14 @@ class TrialRun:
         self._start(self._state)
 
 
-def explain_failure(error: Exception, assignment: Assignment) -> str:
-    """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in the trial's folder."""
-    if isinstance(error, DataError | ModelError | TrainingError | WorkerLost):
+def explain_failure(error: Exception, directory: Path) -> str:
+    """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in `directory`, the trial's."""
+    if isinstance(error, UserError | WorkerLost):
         return redacted(str(error))
     reason = redacted(f"{type(error).__name__}: {error}")
-    path = assignment.directory / "error.txt"
+    path = directory / "error.txt"
     try:
-        assignment.directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         path.write_text(redacted("".join(traceback.format_exception(error))))
     except OSError:
         return reason
