@@ -22,6 +22,7 @@ from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
 from trainables.training.evaluate import Evaluation, collect_logits, evaluation_batch, measured_metrics
 from trainables.training.images import Augment, ImageBatches
+from trainables.training.memory import explaining_want_of_memory
 from trainables.training.optim import build_optimizer
 from trainables.training.precision import resolve_precision
 from trainables.training.predictions import Predictions
@@ -163,8 +164,12 @@ class Trainer:
         """Train one epoch, validate, and judge whether it is the one that counts.
 
         Raises:
-            TrainingError: a loss or a parameter is not finite, on every worker alike.
+            TrainingError: a loss or a parameter is not finite, on every worker alike; or memory is short.
         """
+        with explaining_want_of_memory(self.config.training.batch_size, self.world):
+            return self._run_epoch()
+
+    def _run_epoch(self) -> EpochReport:
         started = time.perf_counter()
         training = self._steps.run(self.epoch)
         training["images_per_second"] = self._steps.examples / (time.perf_counter() - started)
