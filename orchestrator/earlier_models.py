@@ -1,15 +1,17 @@
-"""Models that earlier runs kept, as weights to start from: which file `model.weights: runs:/…` means."""
+"""Weights to start from: which file `model.weights: runs:/…` means, and whether a resume needs one that is gone."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.resuming.replay import History
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.earlier_runs import folder_of_run
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import resolve_tracking_uri, without_login
+from search_spaces.values import Value
 from trainables.config.model import EARLIER_RUN
 
 MODEL = Path("best") / "state.safetensors"
@@ -17,8 +19,10 @@ MODEL = Path("best") / "state.safetensors"
 KEY = "model.weights"
 
 
-def with_earlier_models(spec: ExperimentSpec) -> ExperimentSpec:
+def with_earlier_models(spec: ExperimentSpec, *, resumed: bool = False) -> ExperimentSpec:
     """`spec`, in whose trials every `runs:/…` of `model.weights`, searched or not, is a file.
+
+    Of a run that is `resumed`, what is not there any more keeps its name: trials that have a state do not need it.
 
     Raises:
         ConfigError: there is no such run, or it kept no model.
@@ -30,7 +34,42 @@ def with_earlier_models(spec: ExperimentSpec) -> ExperimentSpec:
     if not named:
         return spec
     storage, uri = Path(spec.tracking.storage).absolute(), resolve_tracking_uri(spec.tracking)
-    return spec.with_earlier_models({weights: str(find_model(weights, storage, uri)) for weights in named})
+    files = {}
+    for weights in named:
+        try:
+            files[weights] = str(find_model(weights, storage, uri))
+        except ConfigError:
+            if not resumed:
+                raise
+    return spec.with_earlier_models(files)
+
+
+def require_weights(spec: ExperimentSpec, earlier: History, trials: int) -> None:
+    """Make sure that of what is left of a run, not all begins from weights that are gone.
+
+    Trials would fail for good; so they can be resumed when the weights are back. One trial of many fails alone.
+
+    Args:
+        spec: the experiment, `with_earlier_models`.
+        earlier: what there is of the run.
+        trials: how many there will be.
+
+    Raises:
+        ConfigError: all of it does.
+    """
+    needed = [
+        None if (earlier.directory / "trials" / trial / "last").exists() else _file(spec, values)
+        for trial, values in earlier.unfinished.items()
+    ]
+    if earlier.trials < trials:
+        needed += [_file(spec, {KEY: weights}) for weights in _weights(spec)]
+    gone = [file for file in needed if file is not None and not file.exists()]
+    if gone and len(gone) == len(needed):
+        raise ConfigError(
+            f"{KEY}: {gone[0]} is not there any more, and all that is left of {earlier.started['search_id']} begins "
+            "from it.",
+            "Bring it back, and resume then.",
+        )
 
 
 def find_model(weights: str, storage: Path, tracking_uri: str) -> Path:
@@ -85,6 +124,15 @@ def _known_by_mlflow_as(run_id: str, storage: Path) -> tuple[Path, str] | None:
             if known == run_id:
                 return journal.parent, trial
     return None
+
+
+def _file(spec: ExperimentSpec, values: Mapping[str, Value]) -> Path | None:
+    """The file that the trial of `values` begins from, if any."""
+    try:
+        weights = spec.trial_config_with(values).model.weights
+    except ValueError:  # it makes no trial, whatever the weights
+        return None
+    return None if weights in (None, "default") else Path(weights)
 
 
 def _weights(spec: ExperimentSpec) -> Iterator[Any]:

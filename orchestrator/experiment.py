@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator.datasets import Datasets
-from orchestrator.earlier_models import with_earlier_models
+from orchestrator.earlier_models import require_weights, with_earlier_models
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import (
     RayAddress,
@@ -41,14 +41,17 @@ def run_search(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a folder that is not writable.
-        ConfigError: `model.weights` names an earlier run that kept no model.
+        ConfigError: `model.weights` names an earlier run that kept no model, or are gone and all that is left needs
+            them.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the search was interrupted; what it did is kept.
     """
     start = RunStart.now(spec, earlier)
-    spec = with_earlier_models(spec)
+    spec = with_earlier_models(spec, resumed=earlier is not None)
     where, machine = RayAddress.from_environment(), this_machine()
     trials = _planned_trials(spec)
+    if earlier is not None and where.is_private:  # else files may be where only the nodes see them
+        require_weights(spec, earlier, trials)
     # What can never fit is an error before anything starts; a cluster must be asked first.
     plan = plan_slots(spec.compute, [machine], trials=trials) if where.is_private else None
     datasets = Datasets(spec, report=decoding_to(listeners))

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.datasets import Datasets
-from orchestrator.earlier_models import with_earlier_models
-from orchestrator.errors import RunFailed
+from orchestrator.earlier_models import require_weights, with_earlier_models
+from orchestrator.errors import ConfigError, RunFailed
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.machines.resources import plan_training
@@ -20,6 +20,8 @@ from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
 from orchestrator.spec import ExperimentSpec
+from orchestrator.spec.combinations import as_finding
+from trainables.config.fit import misfit
 
 TRIAL = "t000"
 
@@ -38,13 +40,18 @@ def train(
 
     Raises:
         EquipoiseError: something the user can mend: no resources, no tracking store, a loss that is not finite.
-        ConfigError: `model.weights` names an earlier run that kept no model.
+        ConfigError: `model.weights` names an earlier run that kept no model, or are gone and needed, or the balancing
+            method finds nothing to balance.
         DataError: the data cannot be used as configured.
         KeyboardInterrupt: the training was interrupted; what it did is kept.
     """
+    if (found := misfit(spec)) is not None:  # where a search decides about it, its file may say so
+        raise ConfigError(str(as_finding(found)))
     start = RunStart.now(spec, earlier)
-    spec = with_earlier_models(spec)
+    spec = with_earlier_models(spec, resumed=earlier is not None)
     where, machine = RayAddress.from_environment(), this_machine()
+    if earlier is not None and where.is_private:  # else the file may be where only the nodes see it
+        require_weights(spec, earlier, trials=1)
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
         plan = plan_training(spec.compute, [machine]) if where.is_private else None
         if plan is None or plan.workers > 1:
@@ -95,7 +102,7 @@ def _train_in(
                 log.epoch(TRIAL, asdict(report), start_seconds)
                 finished = report.finished
         except Exception as error:
-            reason = explain_failure(error, assignment)
+            reason = explain_failure(error, assignment.directory)
             log.end(TRIAL, "failed", reason)
             raise RunFailed(reason) from error
         log.end(TRIAL, "completed")

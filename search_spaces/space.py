@@ -73,6 +73,18 @@ class SearchSpace:
         """Dotted config keys of the plain values and lists that some proposal sets."""
         return tuple(dict.fromkeys(leaf for key, own in self.domains.items() for leaf in own.leaves(key)))
 
+    def restricted(self, wanted: Callable[[str], bool]) -> Self:
+        """The same space of the `wanted` keys alone, and of those that their conditions depend on."""
+        kept = {key for key in self.domains if wanted(key)}
+        for key in reversed(tuple(self.domains)):  # every key comes after those it depends on
+            if key in kept:
+                kept |= {
+                    source
+                    for condition in self.domains[key].when
+                    if (source := _source(condition, self.domains)) is not None
+                }
+        return type(self)({key: domain for key, domain in self.domains.items() if key in kept})
+
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
         """One proposal: the active keys and their values."""
         values: dict[str, Value] = {}
@@ -94,12 +106,12 @@ class SearchSpace:
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every combination of the domains' grid values, once; the last key varies fastest."""
-        return self._combinations(tuple(self.domains), {}, lambda domain: domain.grid())
+        return self.combinations(lambda key: self.domains[key].grid())
 
     def every_proposal(self) -> list[dict[str, Value]] | None:
         """All that `suggest` can make, once; None: infinitely many, or more than `FEW_PROPOSALS`."""
         try:
-            found = self._combinations(tuple(self.domains), {}, _every_value)
+            found = self.combinations(lambda key: _every_value(self.domains[key]))
             points = list(itertools.islice(found, FEW_PROPOSALS + 1))
         except _Endless:
             return None
@@ -132,21 +144,24 @@ class SearchSpace:
                 seen[key] = values[key]
         return seen.keys() == values.keys()
 
+    def combinations(self, values_of: Callable[[str], Sequence[Value]]) -> Iterator[dict[str, Value]]:
+        """Every proposal whose values are among those of `values_of` its keys, once."""
+        return self._combinations(tuple(self.domains), {}, values_of)
+
     def _combinations(
         self,
         keys: tuple[str, ...],
         values: dict[str, Value],
-        values_of: Callable[[Domain], Sequence[Value]],
+        values_of: Callable[[str], Sequence[Value]],
     ) -> Iterator[dict[str, Value]]:
         if not keys:
             yield dict(values)
             return
         key, *rest = keys
-        domain = self.domains[key]
-        if not self._is_active(domain, values):
+        if not self._is_active(self.domains[key], values):
             yield from self._combinations(tuple(rest), values, values_of)
             return
-        for value in values_of(domain):
+        for value in values_of(key):
             yield from self._combinations(tuple(rest), {**values, key: plain(value)}, values_of)
 
     def _is_active(self, domain: Domain, values: Mapping[str, Value]) -> bool:

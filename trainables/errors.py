@@ -33,5 +33,9 @@ class TrainingError(UserError):
     """A training that cannot go on."""
 
 
+class OutOfMemory(TrainingError):  # noqa: N818 - named for what happened
+    """A training needs more memory than there is."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint that cannot be read."""

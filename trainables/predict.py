@@ -52,13 +52,13 @@ class Predictor:
             for task, own in self.config.tasks.items()
         }
         self._mean, self._std = tuple(meta["mean"]), tuple(meta["std"])
-        model = self.config.model.model_copy(update={"weights": None})  # it has its own by now
         self._model = build_model(
-            model,
+            self.config.model,
             channels=len(self._mean),
             image_size=(height, width),
             outputs=outputs,
             seed=self.config.seed,
+            load=False,
         )
         self._world = World.single(torch.device("cpu"))
         self._precision = resolve_precision(self.config.training.precision, self._world, self._model.backbone)

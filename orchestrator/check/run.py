@@ -17,6 +17,7 @@ from orchestrator.spec.space_checks import activation
 from search_spaces.domains import Choice
 from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace
+from trainables.config.fit import decides
 from trainables.config.model import ModelConfig
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ __all__ = [
     "print_report",
 ]
 
-DECIDE_SHARING = ("balancing.method", "model.sharing", "model.heads", "training.optimizer.backbone_lr_factor")
-"""Keys that decide whether a balancing method has something to balance begin so."""
 MOST_MODELS = 12
 """Models of a search that are tried; one with a large backbone takes a second."""
 
@@ -178,7 +177,7 @@ def _balancing(
 
     searched = spec.search.space
     trial = spec.trial_config()
-    if not isinstance(searched, Mapping) or any(key.startswith(DECIDE_SHARING) for key in searched):
+    if not isinstance(searched, Mapping) or any(map(decides, searched)):
         return []
     if trial.balancing.method in ("static", "equal"):  # which fit everything
         return []

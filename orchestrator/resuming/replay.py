@@ -36,6 +36,25 @@ class History:
         )
 
     @property
+    def trials(self) -> int:
+        """How many trials have begun."""
+        return sum(event["event"] == "trial_started" for event in self.events)
+
+    @property
+    def unfinished(self) -> dict[str, dict[str, Any]]:
+        """By trial that will run on: the values that the search proposed."""
+        found: dict[str, dict[str, Any]] = {}
+        for event in self.events:
+            match event["event"]:
+                case "trial_started":
+                    found[event["trial"]] = event["config"]
+                case "trial_ended" if event["status"] != "interrupted":
+                    found.pop(event["trial"], None)
+                case "epoch" if event["report"]["finished"]:
+                    found.pop(event["trial"], None)
+        return found
+
+    @property
     def seconds(self) -> float:
         """How long the run was at work, without the time between its lives."""
         total, began, last = 0.0, self.started.get("began", self.started["time"]), self.started["time"]

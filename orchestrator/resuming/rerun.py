@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.datasets import Datasets
 from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.machines.connection import RayAddress, connected, this_machine
@@ -34,14 +36,18 @@ def rerun(directory: Path, trial: str, *, verbose: bool = False) -> Rerun:
         verbose: show what Ray and its workers print.
 
     Raises:
-        ConfigError: there is no such trial, or the experiment means something else to this version.
+        ConfigError: there is no such trial, it was none that could run, or the experiment means something else to
+            this version.
         ClusterError: this machine has not the workers that the trial had.
         DataError: the data are gone.
     """
     record, history = read_search(directory), read_history(directory)
     known = _find(record, trial)
     spec = history.spec()
-    config = TrialConfig.model_validate(known.resolved)
+    try:
+        config = TrialConfig.model_validate(known.resolved)
+    except ValidationError:
+        raise ConfigError(f"{trial} could not be run then either: {known.reason}") from None
     datasets = Datasets(spec)
     digests = {"data": (record.data["digest"], datasets.of(spec.trial_config()).digest)}
     now = provenance_now()
@@ -74,7 +80,7 @@ def _compare(
         if known.status == "failed":
             slot.run_epoch()
     except Exception as error:
-        reason = explain_failure(error, assignment)
+        reason = explain_failure(error, assignment.directory)
     expected = known.reason if known.status == "failed" else ""
     if reason != expected:
         return epoch, {"failure": (expected or None, reason or None)}

@@ -44,12 +44,6 @@ class TrialSlot(Protocol):
         ...
 
 
-def ran_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU, in this process or on a rank that told so."""
-    text = str(error)
-    return "out of memory" in text or "can't allocate memory" in text
-
-
 class WorkerLost(Exception):  # noqa: N818 - named for what happened
     """A process of the slot died or hangs. The trial can go on: `start` with its last checkpoint."""
 

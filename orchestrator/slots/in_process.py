@@ -27,10 +27,8 @@ class InProcessSlot:
         self._trainer = None
         if self._data is None or self._data.directory != assignment.data:
             self._data = load_prepared(assignment.data)
-        trainer = Trainer(assignment.config, self._data, self._world)
-        if checkpoint is not None:
-            trainer.load_state_dict(load_state(checkpoint))
-        self._trainer = trainer
+        state = load_state(checkpoint) if checkpoint is not None else None
+        self._trainer = Trainer(assignment.config, self._data, self._world, state=state)
 
     def run_epoch(self) -> EpochReport:
         """Train one epoch and validate."""

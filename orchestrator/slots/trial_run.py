@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.redaction import redacted
-from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost, ran_out_of_memory
-from trainables.errors import CheckpointError, DataError, ModelError, TrainingError
+from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
+from trainables.errors import CheckpointError, OutOfMemory, UserError
 from trainables.training.report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class TrialRun:
             except WorkerLost as loss:
                 self._go_on_after(loss)
                 continue
-            except Exception as error:
-                if self._assignment.config.training.recompute or not ran_out_of_memory(error):
+            except OutOfMemory as error:
+                if self._assignment.config.training.recompute:
                     raise
                 log.warning("%s ran out of memory and goes on with less: %s", self._assignment.trial, error)
                 self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
@@ -144,9 +144,8 @@ class TrialRun:
         except CheckpointError as error:
             if checkpoint != self._last:
                 raise
-            log.warning(
-                "%s starts afresh, which gives the same epochs again: %s", self._assignment.trial, error
-            )
+            trial, why = self._assignment.trial, error.message
+            log.warning("%s starts afresh, which gives the same epochs again: %s", trial, why)
             self._start(None)
 
     def _go_on_after(self, loss: WorkerLost) -> None:
@@ -156,14 +155,14 @@ class TrialRun:
         self._start(self._state)
 
 
-def explain_failure(error: Exception, assignment: Assignment) -> str:
-    """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in the trial's folder."""
-    if isinstance(error, DataError | ModelError | TrainingError | WorkerLost):
+def explain_failure(error: Exception, directory: Path) -> str:
+    """Why a trial failed, in a sentence; of what nobody foresaw, the traceback is in `directory`, the trial's."""
+    if isinstance(error, UserError | WorkerLost):
         return redacted(str(error))
     reason = redacted(f"{type(error).__name__}: {error}")
-    path = assignment.directory / "error.txt"
+    path = directory / "error.txt"
     try:
-        assignment.directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         path.write_text(redacted("".join(traceback.format_exception(error))))
     except OSError:
         return reason

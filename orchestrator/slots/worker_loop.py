@@ -88,10 +88,8 @@ class _Rank:
         assignment = command.assignment
         if self._data is None or self._data.directory != assignment.data:
             self._data = load_prepared(assignment.data)
-        trainer = Trainer(assignment.config, self._data, World.distributed(self._device))
-        if command.checkpoint is not None:
-            trainer.load_state_dict(load_state(command.checkpoint))
-        self._trainer = trainer
+        state = load_state(command.checkpoint) if command.checkpoint is not None else None
+        self._trainer = Trainer(assignment.config, self._data, World.distributed(self._device), state=state)
 
     def _join_process_group(self, generation: int) -> None:
         if generation == self._generation:

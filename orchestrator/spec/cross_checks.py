@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from orchestrator.spec.combinations import as_finding
 from orchestrator.spec.finding import Finding, KeyPath, nearest, one_of, quoted
 from orchestrator.spec.sections import ExperimentSpec
 from orchestrator.spec.space_checks import SpaceChecks
@@ -13,10 +14,8 @@ from orchestrator.spec.task_names import (
     unknown_names,
 )
 from search_spaces.objectives import is_minimised
-from search_spaces.values import is_within
-from trainables.config.balancing import LossBalancing
+from trainables.config.fit import decides, misfit
 from trainables.config.model import COSTS
-from trainables.config.sharing import CrossStitchSharing, PLESharing
 from trainables.config.tasks import METRICS_OF_TYPE, RESERVED_NAMES
 
 
@@ -58,7 +57,7 @@ class _Checks:
         for index, name in enumerate(spec.search.objectives):
             yield from self._metric(name, ("search", "objectives", index), costs=True)
         yield from self._selection()
-        yield from self._frozen_backbone()
+        yield from self._misfit()
         yield from self._early_stop()
         yield from self._compute()
 
@@ -130,21 +129,12 @@ class _Checks:
                 ("training", "select", "mode"), f"of {select.metric} {less} is better. Write mode: {best}"
             )
 
-    def _frozen_backbone(self) -> Iterator[Finding]:
-        """A method of gradients where nothing that tasks share is trained: no structure adds anything that they do."""
-        spec, key = self.spec, "training.optimizer.backbone_lr_factor"
-        searched = any(
-            is_within(key, k) or is_within(k, "balancing") or is_within(k, "model.sharing")
-            for k in spec.search.space
-        )
-        adds = isinstance(spec.model.sharing, CrossStitchSharing | PLESharing)
-        frozen = spec.training.optimizer.backbone_lr_factor == 0 and not adds
-        if frozen and not searched and not isinstance(spec.balancing, LossBalancing):
-            message = (
-                f"{spec.balancing.method} balances the gradients of what tasks share, and with 0 nothing shared "
-                "is trained. Train the backbone, or use a method that balances losses, such as uncertainty"
-            )
-            yield Finding(tuple(key.split(".")), message)
+    def _misfit(self) -> Iterator[Finding]:
+        """Whether the method finds what it balances, unless the search decides about it."""
+        space = self.spec.search.space
+        searched = not isinstance(space, Mapping) or any(map(decides, space))
+        if not searched and not self.tasks_unsure and (found := misfit(self.spec)) is not None:
+            yield as_finding(found)
 
     def _early_stop(self) -> Iterator[Finding]:
         stop = self.spec.search.stop_early

@@ -20,7 +20,7 @@ def explain(model: type[BaseModel], data: Any, error: ValidationError) -> list[F
     by_schema = Judge(reader).findings(reader.root, data, ())
     problems = [(*locate(data, problem["loc"]), problem) for problem in error.errors(include_url=False)]
     result = [
-        Finding((*path, *problem["ctx"].get("at", ())), str(problem["ctx"]["error"]))
+        Finding(path, str(problem["ctx"]["error"]))
         for path, _, problem in problems
         if problem["type"] == "value_error"
     ]

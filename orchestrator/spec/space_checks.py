@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.spec.combinations import as_finding, impossible
 from orchestrator.spec.explain import explain
 from orchestrator.spec.finding import Finding, KeyPath, dotted, nearest, one_of, quoted
 from orchestrator.spec.schema_reader import SchemaReader
@@ -15,6 +16,7 @@ from search_spaces.simplex import Simplex
 from search_spaces.space import SearchSpace, SpaceError
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import Value, is_within, look_up
+from trainables.config.fit import Misfit, decides, misfit
 from trainables.config.trial import TrialConfig
 
 FIXED_SECTIONS = {
@@ -153,6 +155,9 @@ class SpaceChecks:
             path = ("search", "space", error.key) if error.key in search.space else ("search", "space")
             yield Finding(path, error.message, at_key=True)
             return
+        yield from (misfits := [*self._misfits(space)])
+        if misfits:
+            return
         for number in range(SAMPLES if space.domains else 0):
             values = space.suggest(RandomSuggester(self.spec.seed, number))
             for finding in self._trial_findings(values):
@@ -163,6 +168,24 @@ class SpaceChecks:
                 message = f"{quoted(near or values)} cannot come together: {said}. Use `when`."
                 yield Finding(("search", "space"), message, at_key=True)
                 return
+
+    def _misfits(self, space: SearchSpace) -> Iterator[Finding]:
+        """What the balancing methods of the space do not find in its models."""
+
+        def judge(values: Mapping[str, Value]) -> Misfit | None:
+            return misfit(self.spec.trial_config_with(values))
+
+        deciding, search = space.restricted(decides), self.spec.search
+        if not deciding.domains:
+            if (found := judge({})) is not None:
+                yield as_finding(found)
+            return
+        combination = impossible(deciding, judge, seed=self.spec.seed, grid=search.sampler == "grid")
+        if combination is not None and isinstance(search.space, Mapping):
+            yield combination
+        elif combination is not None:
+            message = f"{combination.message} A ready-made space is changed by writing out its keys."
+            yield Finding(("search", "space"), message, at_key=True)
 
 
 def on_one_line(path: KeyPath, other: KeyPath) -> bool:

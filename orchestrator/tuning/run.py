@@ -1,10 +1,9 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from ray import tune
 from ray.air._internal import usage
 from ray.tune.execution import class_cache
@@ -16,9 +15,9 @@ from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event
 from orchestrator.runs.trial_log import TrialLog
 from orchestrator.spec import ExperimentSpec
-from orchestrator.spec.explain import explain
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
+from orchestrator.tuning.proposals import prepare_trial
 from orchestrator.tuning.schedulers import make_scheduler
 from orchestrator.tuning.searchers import make_searcher
 from orchestrator.tuning.stopping import stop_slots
@@ -26,8 +25,6 @@ from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
 from search_spaces.space import SearchSpace
 from search_spaces.values import Value
-from trainables.config.trial import TrialConfig
-from trainables.errors import UserError
 
 # Tune gives its actors environment variables of their own, for PyTorch Lightning and for Ray Train. For that Ray starts
 # their processes through an agent, which costs 1.5 s at the start of a search; nothing here reads them.
@@ -46,13 +43,6 @@ TUNE_SETTINGS = {
 
 SECONDS_AT_ONCE = 1.0
 """Short epochs of so long are told together where nothing is decided between them: each telling takes some ms."""
-
-
-def why_not(written: Mapping[str, Any], error: ValueError | UserError) -> str:
-    """Why a proposal makes no trial, in sentences; `written` is what was not valid."""
-    if isinstance(error, ValidationError):
-        return "; ".join(map(str, explain(TrialConfig, written, error)))
-    return str(error)
 
 
 def run_trials(
@@ -87,22 +77,16 @@ def run_trials(
 
     def assign(number: int, values: dict[str, Value]) -> dict[str, Any]:
         trial = trial_name(number)
-        assignment = {
+        directory = run.directory / "trials" / trial
+        return {
             "trial": trial,
             "number": number,
             "values": values,
-            "directory": str(run.directory / "trials" / trial),
+            "directory": str(directory),
             "slot": plan.slot,
             "seconds_at_once": 0.0 if scheduler.judges_every_epoch else SECONDS_AT_ONCE,
+            **prepare_trial(spec, datasets, values, directory),
         }
-        try:
-            config = spec.trial_config_with(values)
-            data = datasets.of(config)
-        except (ValueError, UserError) as error:  # this trial fails, the others go on
-            written = spec.trial_values(values)
-            return {**assignment, "config": written, "problem": why_not(written, error)}
-        resolved = config.model_dump(mode="json", by_alias=True)
-        return {**assignment, "config": resolved, "data": str(data.directory)}
 
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)

@@ -75,7 +75,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
                 epochs.append({"report": asdict(report), "time": time.time()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
         except Exception as error:  # whatever a trial does wrong, the slot stays
-            result |= {"failure": explain_failure(error, self._assignment), "done": True}
+            result |= {"failure": explain_failure(error, self._assignment.directory), "done": True}
         self._idle_since = time.time()
         return result
 

@@ -278,7 +278,27 @@ FILE_CASES = (
         ("balancing.gradients: there are no features", "different stages"),
         overrides=("model.heads.logo.tap=1", "search=null"),
     ),
+    Case(
+        "gradients of what no task shares",
+        "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
+        "balancing: {method: cagrad}",
+        ("model.sharing.at: cagrad", "share nothing", "Share a stage", "uncertainty"),
+        overrides=("model.sharing={kind: branching, at: 0}", "search=null"),
+    ),
     # The search space
+    Case(
+        "a method and a structure of a space that do not go together",
+        "balancing: {method: static, weights: {color: 1, logo: 0.5}}",
+        "balancing: {method: mgda, gradients: features}",
+        (
+            "search.space.model.sharing.kind: ",
+            "balancing.method mgda and model.sharing.kind ple cannot come together",
+            "when: {balancing.method: [famo]}",
+        ),
+        overrides=(
+            "search.space={balancing.method: {choice: [famo, mgda]}, model.sharing.kind: {choice: [hard, ple]}}",
+        ),
+    ),
     Case(
         "searching an unknown key",
         "training.optimizer.lr:",

@@ -1,5 +1,6 @@
 """Backbones for contracts, named in configs as `tests.contracts.nets:…`."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,6 +39,18 @@ class _Undivided(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.layer(images.flatten(1))
         return features if bool(features.sum() > 0) else -features
+
+
+class _Greedy(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            torch.empty(2**50)
+        return images.mean((2, 3))
+
+
+def greedy(channels: int, image_size: tuple[int, int]) -> nn.Module:
+    """A backbone that wants a petabyte in training."""
+    return _Greedy()
 
 
 def undivided(channels: int, image_size: tuple[int, int]) -> nn.Module:

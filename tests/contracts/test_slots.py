@@ -15,7 +15,8 @@ from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.train_workers import TrainWorkersSlot
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.trials import assignment, failing_on, not_finite, run, saved, write_data
-from trainables.errors import TrainingError
+from trainables.config.model import NamedBackbone
+from trainables.errors import OutOfMemory, TrainingError
 from trainables.training.predictions import Predictions
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state
@@ -156,6 +157,15 @@ def test_a_failing_trial_leaves_the_slot_usable(
     with pytest.raises(TrainingError, match="loss of task"):
         slot.run_epoch()
     assert [without_times(report) for report in run(slot, first, 2)] == expected
+
+
+def test_a_want_of_memory_is_told_as_such(slot: TrialSlot, first: Assignment) -> None:
+    model = first.config.model.model_copy(
+        update={"backbone": NamedBackbone(name="tests.contracts.nets:greedy")}
+    )
+    with pytest.raises(OutOfMemory, match="Out of memory"):
+        run(slot, replace(first, config=first.config.model_copy(update={"model": model})), 1)
+    assert run(slot, first, 1)[0].epoch == 1
 
 
 def test_a_checkpoint_that_is_none_fails_the_start_alone(

@@ -117,6 +117,11 @@ def test_every_kind_of_layer(group: Group, model: str) -> None:
     assert_same_training(group, *case(model, "static"))
 
 
+@pytest.mark.parametrize("method", ["static", "pcgrad"])
+def test_activations_that_are_computed_again(group: Group, method: str) -> None:
+    assert_same_training(group, *case("everything", method, training={"recompute": True}))
+
+
 @pytest.mark.parametrize("model", STRUCTURES)
 def test_every_structure_and_head(group: Group, model: str) -> None:
     assert_same_training(group, *case(model, "static", training={"epochs": 1}))

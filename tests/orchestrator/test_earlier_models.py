@@ -1,13 +1,16 @@
 """Weights of earlier runs: which file `runs:/…` means, and what is said where there is none."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.earlier_models import find_model, with_earlier_models
+from orchestrator.earlier_models import find_model, require_weights, with_earlier_models
 from orchestrator.errors import ConfigError
+from orchestrator.resuming.replay import History
+from orchestrator.runs.journal import Event
 from orchestrator.spec import parse_spec
 from orchestrator.tracking.state import TrackingState, write_state
 from tests.orchestrator.journals import search_events, write_journal
@@ -104,6 +107,50 @@ def test_searched_weights_are_found_as_well(storage: Path) -> None:
 def test_a_file_without_earlier_runs_stays_as_it_is(storage: Path) -> None:
     spec = parse(storage, "{weights: default}")
     assert with_earlier_models(spec) is spec
+
+
+def interrupted(
+    directory: Path, *, with_state: tuple[str, ...] = (), weights: tuple[Any, ...] = (None,)
+) -> History:
+    """A search of which some trials run, each from one of `weights`."""
+    history: list[Event] = [{"event": "search_started", "kind": "search", "search_id": "later-001"}]
+    for number, own in enumerate(weights):
+        values = {} if own is None else {"model.weights": own}
+        history.append({"event": "trial_started", "trial": f"t{number:03d}", "config": values})
+    for trial in with_state:
+        (directory / "trials" / trial / "last").mkdir(parents=True)
+    return History(directory, tuple(history))
+
+
+def test_a_resume_keeps_the_name_of_what_is_gone(storage: Path) -> None:
+    spec = parse(storage, "{weights: runs:/digits-003/t000}")
+    with pytest.raises(ConfigError):
+        with_earlier_models(spec)
+    assert with_earlier_models(spec, resumed=True).trial_config().model.weights == "runs:/digits-003/t000"
+
+
+@pytest.mark.parametrize(
+    ("with_state", "weights", "trials", "refused"),
+    [
+        (("t000",), (None,), 1, False),
+        ((), (None,), 1, True),
+        ((), (None,), 2, True),
+        (("t000",), (None,), 2, False),  # t000 goes on, t001 fails in a sentence
+        ((), (None, "kept"), 2, False),
+        ((), ("kept",), 1, False),
+        ((), ("default",), 1, False),
+    ],
+)
+def test_a_resume_of_which_all_needs_what_is_gone_is_refused(
+    with_state: tuple[str, ...], weights: tuple[Any, ...], trials: int, refused: bool, storage: Path
+) -> None:
+    kept = {"kept": str(model_of(storage / "digits-001", "t000"))}
+    spec = with_earlier_models(parse(storage, "{weights: runs:/digits-003/t000}"), resumed=True)
+    own = tuple(kept.get(name, name) for name in weights)
+    earlier = interrupted(storage / "later-001", with_state=with_state, weights=own)
+    said = r"runs:/digits-003/t000 is not there any more, .* later-001 begins from it"
+    with pytest.raises(ConfigError, match=said) if refused else contextlib.nullcontext():
+        require_weights(spec, earlier, trials)
 
 
 @pytest.mark.parametrize("weights", ["runs:/", "runs:digits-001", "runs:/a/b/c", "runs:/../secret"])

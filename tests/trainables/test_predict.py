@@ -63,6 +63,29 @@ def test_the_same_logits_as_in_training(tmp_path: Path, channels: int, precision
     )
 
 
+def test_a_model_that_began_from_weights_that_are_gone(tmp_path: Path) -> None:
+    """Its inputs are normalised as those weights expected, its channels are theirs."""
+    donor = Trainer(trial(training={"epochs": 1}), prepared(channels=3, seed=4), World.single())
+    donor.run_epoch()
+    donor.save_best(tmp_path / "donor")
+    weights = tmp_path / "donor" / "state.safetensors"
+    data = prepared()
+    trainer = Trainer(
+        trial(training={"epochs": 1, "precision": "fp32"}, model={"weights": str(weights)}),
+        data,
+        World.single(),
+    )
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
+    weights.unlink()
+    predictor = Predictor.load(tmp_path / "best")
+    found = predictor.logits(np.stack([predictor.decode(file) for file in files_of(data)]))
+    rows = torch.from_numpy(data.splits["val"])
+    wanted = collect_logits(trainer.model, trainer._images, rows, World.single(), trainer.precision, 64)
+    for task, logits in wanted.items():
+        torch.testing.assert_close(found[task], logits, rtol=0, atol=1e-6)
+
+
 def test_several_sources_grey_and_in_colours(tmp_path: Path) -> None:
     """A grey image file is seen as in training, where it stood beside others in colours."""
     data = prepared(channels=3)

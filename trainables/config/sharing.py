@@ -14,6 +14,15 @@ class _Sharing(Section):
     shares_features: ClassVar[bool] = False
     """Whether there are tensors that all tasks read and after which everything belongs to one task."""
 
+    @property
+    def adds_shared(self) -> bool:
+        """Whether it adds to the backbone what several tasks read, which learns even where the backbone is frozen."""
+        return False
+
+    def shares_backbone(self, task: str) -> bool:
+        """Whether `task` has not a whole backbone of its own."""
+        return True
+
 
 class HardSharing(_Sharing):
     """One backbone for all tasks (Caruana, 1997)."""
@@ -30,6 +39,11 @@ class BranchingSharing(_Sharing):
     """Stages that are shared: a number, or the name of the last one; or by task, `default` for those not named.
     0 shares nothing, all of them is hard sharing."""
 
+    def shares_backbone(self, task: str) -> bool:
+        """Whether the branch of `task` begins after some stage."""
+        at = self.at.get(task, self.at.get("default")) if isinstance(self.at, dict) else self.at
+        return at != 0
+
 
 class CrossStitchSharing(_Sharing):
     """A backbone for each task, mixed after each stage (Misra et al., CVPR 2016, eq. 1)."""
@@ -39,6 +53,11 @@ class CrossStitchSharing(_Sharing):
     """What a task first takes of its own features; the others share the rest. Learned from there."""
     per_channel: Bool = False
     """Learn a mixture for each channel instead of one for all."""
+
+    @property
+    def adds_shared(self) -> bool:
+        """All tasks read all stitches."""
+        return True
 
 
 class MTANSharing(_Sharing):
@@ -79,6 +98,11 @@ class PLESharing(_Sharing):
     """The stages from `at` on are divided among so many levels, each with experts and gates of its own."""
     temperature: Positive = 1.0
     """What gates divide by before their softmax."""
+
+    @property
+    def adds_shared(self) -> bool:
+        """Every level but the last has a gate that all tasks read."""
+        return self.levels > 1
 
 
 class FiLMSharing(_Sharing):

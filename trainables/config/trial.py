@@ -4,9 +4,6 @@ import hashlib
 import json
 from typing import Self
 
-from pydantic import model_validator
-from pydantic_core import PydanticCustomError
-
 from trainables.config.balancing import BalancingConfig, StaticBalancing
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
@@ -25,18 +22,6 @@ class TrialConfig(Section):
     model: ModelConfig = ModelConfig()
     balancing: BalancingConfig = StaticBalancing()
     training: TrainingConfig = TrainingConfig()
-
-    @model_validator(mode="after")
-    def _features_are_shared(self) -> Self:
-        wanted = getattr(self.balancing, "gradients", "parameters") == "features"
-        if wanted and not self.model.shares_features(self.tasks):
-            tapped = self.model.sharing.shares_features
-            why = "heads read different stages" if tapped else f"model.sharing is {self.model.sharing.kind}"
-            message = f"there are no features that all tasks read: {why}. Write parameters"
-            raise PydanticCustomError(
-                "value_error", "{error}", {"error": message, "at": ("balancing", "gradients")}
-            )
-        return self
 
     def recomputing(self) -> Self:
         """The same training, with less memory."""

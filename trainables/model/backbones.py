@@ -32,18 +32,24 @@ class Backbone:
 
 
 def build_backbone(
-    model: config.ModelConfig, *, channels: int, image_size: tuple[int, int], base: Path | None = None
+    model: config.ModelConfig,
+    *,
+    channels: int,
+    image_size: tuple[int, int],
+    base: Path | None = None,
+    load: bool = True,
 ) -> Backbone:
     """The backbone that `model` describes for images of this shape.
 
     Initial weights are drawn from torch's default CPU generator. `base`: the folder that a relative
-    `model.weights` starts from.
+    `model.weights` starts from. `load`: whether weights are loaded; without, `channels` are those of the network whose
+    tensors will take their place, and what it expects of its inputs is not known of a file.
 
     Raises:
         ModelError: it cannot be built, cannot read such images, or its weights cannot be loaded.
     """
     published = model.weights == "default"
-    file = None if model.weights is None or published else (base or Path()) / model.weights
+    file = None if model.weights is None or published or not load else (base or Path()) / model.weights
     normalisation = None if file is None else expected_inputs(file)
     if published:
         channels = 3
@@ -56,7 +62,9 @@ def build_backbone(
                 from trainables.model.timm_backbones import build_timm as build
             else:
                 from trainables.model.torchvision_backbones import build_torchvision as build
-            net, expected = build(named, channels=channels, image_size=image_size, published=published)
+            net, expected = build(
+                named, channels=channels, image_size=image_size, published=published, load=load
+            )
             if named.stem == "small":
                 stem = make_stem_small(named.name, net)
             features = dry_run(named.name, net, channels, image_size)

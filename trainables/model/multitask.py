@@ -129,18 +129,20 @@ def build_model(
     outputs: Mapping[str, int],
     seed: int,
     base: Path | None = None,
+    load: bool = True,
 ) -> MultiTaskModel:
     """Build and initialise a model; the same arguments give the same numbers, in any process.
 
     Backbone and heads draw from generators of their own, so the order of tasks does not matter, and no
-    global generator moves. `outputs`: logits per task. `base`: where a relative `model.weights` starts.
+    global generator moves. `outputs`: logits per task. `base`: where a relative `model.weights` starts. `load`: whether
+    `model.weights` are loaded, as in `build_backbone`.
 
     Raises:
         ModelError: the backbone cannot be built or divided as `sharing` and heads need it, or its weights
             cannot be loaded.
     """
     with drawing(seed, "init", "backbone"):
-        backbone = build_backbone(config, channels=channels, image_size=image_size, base=base)
+        backbone = build_backbone(config, channels=channels, image_size=image_size, base=base, load=load)
     own = {task: config.head(task) for task in outputs}
     ordinary = {
         task: head for task, head in own.items() if not isinstance(head, AttentionHead) and not head.taps

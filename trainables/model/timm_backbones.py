@@ -14,11 +14,11 @@ KEY = "model.backbone"
 
 
 def build_timm(
-    config: NamedBackbone, *, channels: int, image_size: tuple[int, int], published: bool
+    config: NamedBackbone, *, channels: int, image_size: tuple[int, int], published: bool, load: bool = True
 ) -> tuple[nn.Module, Normalisation | None]:
     """The network without its classifier, and what its published weights expect of images.
 
-    Networks made for one image size are built for `image_size`.
+    Networks made for one image size are built for `image_size`. `load`: whether published weights are loaded.
 
     Raises:
         ModelError: timm is not installed, knows no such network, or cannot build it or have its weights.
@@ -58,7 +58,8 @@ def build_timm(
             key="model.weights",
         )
     try:
-        timm.models.load_pretrained(net, expected.to_dict(), num_classes=0, in_chans=channels)
+        if load:
+            timm.models.load_pretrained(net, expected.to_dict(), num_classes=0, in_chans=channels)
     except Exception as error:  # the network's, the hub's and files' errors have nothing in common
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise ModelError(

@@ -35,11 +35,12 @@ class PaddedTo(nn.Module):
 
 
 def build_torchvision(
-    config: NamedBackbone, *, channels: int, image_size: tuple[int, int], published: bool
+    config: NamedBackbone, *, channels: int, image_size: tuple[int, int], published: bool, load: bool = True
 ) -> tuple[nn.Module, Normalisation | None]:
     """The classifier without its last layer, and the mean and deviation that its published weights expect.
 
-    `published` loads torchvision's default weights, which exist for three channels.
+    `published`: with torchvision's default weights, which exist for three channels; `load`: whether they are loaded,
+    or only what they need is built.
     """
     name = config.name
     arguments: dict[str, Any] = dict(config.arguments)
@@ -65,7 +66,8 @@ def build_torchvision(
             key=f"{KEY}.arguments",
         ) from error
     if published:
-        net.load_state_dict(_published_weights(name, net, arguments))
+        if load:
+            net.load_state_dict(_published_weights(name, net, arguments))
         if name in ("inception_v3", "googlenet"):
             net.transform_input = True  # type: ignore[assignment]  # their weights expect inputs scaled otherwise
     remove_classifier(name, net)

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from trainables.checksum import META, DamagedError, verify
 from trainables.errors import ModelError
 from trainables.model.stems import centre_crop
 
@@ -88,13 +89,20 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Tensor], dict[
         with safe_open(path, framework="pt") as file:
             names = list(file.keys()) if tensors else []
             found = {name: file.get_tensor(name) for name in names}
-            said = (file.metadata() or {}).get("meta", "{}")
-    except Exception as error:  # safetensors has its own error type, files have theirs
+            metadata = file.metadata() or {}
+        if tensors:
+            verify(metadata, found)
+    except FileNotFoundError as error:
         raise ModelError(
-            f"The weights {path} cannot be read: {error}.", hint="It must be a safetensors file.", key=KEY
+            f"The weights {path} are not there.", hint="Bring them back, or name others.", key=KEY
         ) from error
+    except Exception as error:  # safetensors has its own error type, files have theirs
+        hint = (
+            "Restore it from a copy." if isinstance(error, DamagedError) else "It must be a safetensors file."
+        )
+        raise ModelError(f"The weights {path} cannot be read: {error}.", hint=hint, key=KEY) from error
     try:
-        meta = json.loads(said)
+        meta = json.loads(metadata.get(META, "{}"))
     except ValueError:  # somebody else's
         meta = {}
     return found, meta if isinstance(meta, dict) else {}

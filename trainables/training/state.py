@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainables.checksum import CHECKSUM, META, DamagedError, verify, with_checksum
 from trainables.errors import CheckpointError
 
 FILE = "state.safetensors"
-"""Tensors, and `meta` as JSON in the metadata."""
+"""Tensors, and in the metadata `meta` as JSON and a checksum."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
     unfinished.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-        save_file(_unshared(tensors), unfinished / FILE, {"meta": json.dumps(state.meta)})
+        metadata = with_checksum(json.dumps(state.meta), tensors)
+        save_file(_unshared(tensors), unfinished / FILE, metadata)
         _flush(unfinished / FILE)
         if directory.exists():
             (unfinished / FILE).replace(directory / FILE)
@@ -99,22 +101,33 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
 
 
 def load_state(directory: Path) -> TrainState:
-    """Read what `save_state` wrote."""
+    """Read what `save_state` wrote.
+
+    Raises:
+        CheckpointError: it is not there, or not what was written.
+    """
     return TrainState(*_read(Path(directory)))
 
 
 def load_model_state(directory: Path) -> ModelState:
-    """Read the selected model that `save_state` wrote."""
+    """Read the selected model that `save_state` wrote; raises as `load_state`."""
     return ModelState(*_read(Path(directory)))
 
 
 def _read(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(directory / FILE, framework="pt") as file:
-            meta = json.loads(file.metadata()["meta"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 not a dict
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+        if metadata.keys() - {META, CHECKSUM}:  # the name of the checksum itself may be what is damaged
+            raise DamagedError(f"its metadata have no {CHECKSUM}")
+        verify(metadata, tensors)
+        return tensors, json.loads(metadata[META])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} is not a readable checkpoint: {error}") from error
+        raise CheckpointError(
+            f"{directory} is not a readable checkpoint: {error}.",
+            hint="Restore it from a copy, or train again: the same config and data give the same model.",
+        ) from error
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

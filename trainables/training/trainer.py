@@ -23,6 +23,7 @@ from trainables.training.costs import model_costs
 from trainables.training.ema import WeightAverage
 from trainables.training.evaluate import Evaluation, collect_logits, evaluation_batch, measured_metrics
 from trainables.training.images import Augment, ImageBatches
+from trainables.training.memory import explaining_want_of_memory
 from trainables.training.optim import build_optimizer
 from trainables.training.precision import resolve_precision
 from trainables.training.predictions import Predictions
@@ -51,12 +52,21 @@ class Trainer:
         data: PreparedData,
         world: World,
         make_balancer: Callable[[MultiTaskModel], Balancer] | None = None,
+        state: TrainState | None = None,
     ) -> None:
-        """Build model, optimizer and balancer. `make_balancer`: of another method than `config.balancing`.
+        """Build model, optimizer and balancer.
+
+        Args:
+            config: what is trained.
+            data: what it is trained on.
+            world: the workers of this training.
+            make_balancer: of another method than `config.balancing`.
+            state: goes on from it, as `load_state_dict`; where the training began, `model.weights`, is not looked at
+                any more.
 
         Raises:
             ModelError: the model cannot be built.
-            TrainingError: a setting does not fit the tasks.
+            TrainingError: a setting does not fit the tasks, or `state` is of other data.
         """
         self.config = config
         self.world = world
@@ -67,13 +77,18 @@ class Trainer:
             for task, own in config.tasks.items()
         }
         channels, height, width = data.images.shape[1:]
+        inputs = state.meta.get("inputs") if state is not None and config.model.weights is not None else None
         self.model = build_model(
             config.model,
-            channels=channels,
+            channels=channels if inputs is None else inputs["channels"],
             image_size=(height, width),
             outputs={task: loss.outputs for task, loss in self._losses.items()},
             seed=config.seed,
+            load=inputs is None,
         )
+        if inputs is not None and inputs["normalisation"] is not None:
+            expected_mean, expected_std = map(tuple, inputs["normalisation"])
+            self.model.normalisation = expected_mean, expected_std
         self.precision = resolve_precision(config.training.precision, world, self.model.backbone)
         use_global_batch_norm(self.model, world, self.model.context)
         self.model.to(device=world.device, dtype=self.precision.parameters)
@@ -139,6 +154,8 @@ class Trainer:
             "data_digest": data.digest,
             "backbone": self.model.backbone_names(),
         }
+        if state is not None:
+            self.load_state_dict(state)
 
     def _augmentation(self, epoch: int) -> Augment:
         from trainables.data.augment import augment
@@ -151,7 +168,12 @@ class Trainer:
 
         Raises:
             TrainingError: a loss or a parameter is not finite, on every worker alike.
+            OutOfMemory: an allocation failed.
         """
+        with explaining_want_of_memory(self.config.training.batch_size, self.world):
+            return self._run_epoch()
+
+    def _run_epoch(self) -> EpochReport:
         started = time.perf_counter()
         training = self._steps.run(self.epoch)
         training["images_per_second"] = self._steps.examples / (time.perf_counter() - started)
@@ -191,6 +213,7 @@ class Trainer:
             "data_digest": self._described["data_digest"],
             "balancing": self.config.balancing.method,
             "environment": environment(self.precision.name, self.world.device),
+            "inputs": {"channels": self.model.channels, "normalisation": self.model.normalisation},
         }
         return TrainState({name: t.contiguous() for name, t in copied(tensors, "cpu").items()}, meta)
 

@@ -2,8 +2,9 @@
 
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from orchestrator.slots.base import Assignment
 from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.trial_run import TrialRun
 from tests.orchestrator.slots.trials import assignment, not_finite, write_data
-from trainables.errors import TrainingError
+from trainables.errors import OutOfMemory, TrainingError
 from trainables.training.predictions import Predictions
+from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state, load_state
 
 
@@ -82,16 +84,25 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
     assert load_state(last).meta["epoch"] == 3
 
 
+def cut_off(state: bytes) -> bytes:
+    return state[:100]
+
+
+def one_bit(state: bytes) -> bytes:
+    return state[:-9] + bytes([state[-9] ^ 4]) + state[-8:]
+
+
 @pytest.mark.usefixtures("always_due")
+@pytest.mark.parametrize("damaged", [cut_off, one_bit])
 def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
-    good: Assignment, caplog: pytest.LogCaptureFixture
+    damaged: Callable[[bytes], bytes], good: Assignment, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot = InProcessSlot(cpus=1)
     trial = TrialRun(slot, good)
     first = [trial.run_epoch(), trial.run_epoch()]
     trial.checkpoint_if_due()
     state = good.directory / "last" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:100])
+    state.write_bytes(damaged(state.read_bytes()))
     again = TrialRun(slot, good)
     assert "t000 starts afresh" in caplog.text
     assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]
@@ -128,3 +139,42 @@ def test_a_trial_that_fails_keeps_the_model_of_the_epochs_before(good: Assignmen
     with pytest.raises(TrainingError, match="The loss of task"):
         next(epochs)
     assert load_model_state(good.directory / "best").meta["metrics"] == first.metrics
+
+
+class SmallSlot(InProcessSlot):
+    """Has memory for an epoch, and then only for trials that keep no activations."""
+
+    started: list[bool]
+
+    def start(self, assignment: Assignment, checkpoint: Path | None = None) -> None:
+        self.started = [*getattr(self, "started", []), assignment.config.training.recompute]
+        self.epochs = 0
+        super().start(assignment, checkpoint)
+
+    def run_epoch(self) -> EpochReport:
+        if self.epochs == self.room and not (self.generous and self.started[-1]):
+            raise OutOfMemory("Out of memory on cpu.")
+        self.epochs += 1
+        return super().run_epoch()
+
+    def __init__(self, *, room: int, generous: bool) -> None:
+        super().__init__(cpus=1)
+        self.room, self.generous = room, generous
+
+
+def test_a_trial_that_runs_out_of_memory_goes_on_with_less_and_gets_the_same_numbers(
+    good: Assignment,
+) -> None:
+    undisturbed = TrialRun(InProcessSlot(cpus=1), replace(good, directory=good.directory / "other"))
+    expected = [undisturbed.run_epoch().metrics for _ in range(4)]
+    slot = SmallSlot(room=1, generous=True)
+    trial = TrialRun(slot, good)
+    assert [trial.run_epoch().metrics for _ in range(4)] == expected
+    assert slot.started == [False, True]
+
+
+def test_what_is_too_much_even_so_fails_the_trial(good: Assignment) -> None:
+    slot = SmallSlot(room=0, generous=False)
+    with pytest.raises(OutOfMemory):
+        TrialRun(slot, good).run_epoch()
+    assert slot.started == [False, True]

@@ -371,20 +371,6 @@ def test_every_structure_of_the_ready_made_space_is_a_trial_whatever_the_file_sa
     assert {section.model_fields["kind"].default for section in union} == set(KINDS)
 
 
-def test_a_search_that_may_propose_features_that_are_not_shared_is_refused() -> None:
-    search = "search: {space: {model.sharing.kind: {choice: [mtan, film]}}}\n"
-    with pytest.raises(
-        ConfigError, match=r"balancing.gradients: there are no features.*model.sharing is film"
-    ):
-        parse_spec(SMALL + "balancing: {method: mgda, gradients: features}\n" + search)
-    parse_spec(SMALL + "balancing: {method: mgda, gradients: parameters}\n" + search)
-    with pytest.raises(ConfigError, match=r"balancing.gradients: .* different stages"):
-        parse_spec(
-            SMALL + "balancing: {method: mgda, gradients: features}\n"
-            "search: {space: {model.heads.left.tap: {choice: [1, 2]}}}\n"
-        )
-
-
 def test_what_a_file_says_of_one_kind_leaves_out_what_another_kind_does_not_take() -> None:
     spec = parse_spec(SMALL + "model: {sharing: {kind: branching, at: {left: 0, default: 2}}}\n")
     for kind in ("mmoe", "ple", "cross_stitch", "hard"):
@@ -393,9 +379,3 @@ def test_what_a_file_says_of_one_kind_leaves_out_what_another_kind_does_not_take
     sharing = kept.trial_config_with({"model.sharing.kind": "mmoe"}).model.sharing
     assert isinstance(sharing, MMoESharing)
     assert sharing.at == 2
-
-
-def test_values_that_cannot_come_together_are_said_in_sentences() -> None:
-    space = "{balancing.gradients: {choice: [features]}, model.sharing.kind: {choice: [mtan, film]}}"
-    with pytest.raises(ConfigError, match=r"cannot come together: .* Write parameters\. Use `when`\."):
-        parse_spec(SMALL + f"balancing: {{method: mgda}}\nsearch: {{space: {space}}}\n")

@@ -40,3 +40,15 @@ def test_every_cause_has_a_budget_of_its_own(cause: Cause, trial: RetriedTrial) 
     assert trial.last_cause == cause
     trial.handle_error(ERRORS[cause])
     assert not trial.should_recover()
+
+
+def test_only_a_want_of_memory_makes_a_trial_do_with_less(trial: RetriedTrial) -> None:
+    trial.config = {"trial": "t000", "config": {"seed": 1, "training": {"epochs": 3}}}
+    trial.handle_error(ERRORS["crash"])
+    trial.handle_error(ERRORS["loss of the machine"])
+    assert trial.config["config"]["training"] == {"epochs": 3}
+    trial.handle_error(ERRORS["out of memory"])
+    assert trial.config == {
+        "trial": "t000",
+        "config": {"seed": 1, "training": {"epochs": 3, "recompute": True}},
+    }

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from trainables.config.backbone_names import TORCHVISION_BACKBONES
 from trainables.config.model import ModelConfig
 from trainables.errors import ModelError
+from trainables.model import torchvision_backbones
 from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.multitask import MultiTaskModel, build_model
+from trainables.training.state import ModelState, save_state
 
 FAST = (
     "resnet18",
@@ -193,8 +195,20 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
             assert torch.equal(loaded.backbone.state_dict()[name], tensor)
     with pytest.raises(ModelError, match=r"shared\.weight is \[32, 144\], not \[16, 144\]"):
         multitask(model({"name": "small_cnn", "width": 16}, weights=str(tmp_path / "model.safetensors")))
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match=r"none.safetensors are not there. Bring them back, or name others."):
         multitask(model("small_cnn", weights=str(tmp_path / "none.safetensors")))
+
+
+def test_weights_that_were_kept_here_and_damaged_since_are_refused(tmp_path: Path) -> None:
+    save_state(ModelState(multitask(model("small_cnn")).state_dict()), tmp_path)
+    file = tmp_path / "state.safetensors"
+    config = model("small_cnn", weights=str(file))
+    multitask(config)
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"not what was written \(CRC-32\)\. Restore it from a copy"):
+        multitask(config)
 
 
 def test_a_model_trained_here_says_how_its_inputs_are_normalised(tmp_path: Path) -> None:
@@ -229,6 +243,19 @@ def test_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(built.net.state_dict()["features.0.weight"], donor.state_dict()["features.0.weight"])
     with pytest.raises(ModelError, match="no published weights for small_cnn"):
         multitask(model("small_cnn", weights="default"))
+
+
+def test_what_published_weights_need_is_built_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a state, which has the weights, finds its network."""
+
+    def none(*arguments: object) -> None:
+        raise AssertionError("nothing is to be loaded")
+
+    monkeypatch.setattr(torchvision_backbones, "_published_weights", none)
+    config = model("googlenet", weights="default")
+    built = build_backbone(config, channels=3, image_size=(64, 64), load=False)
+    assert getattr(built.net, "transform_input") is True  # noqa: B009 nn.Module has no such attribute
+    assert built.normalisation is not None
 
 
 def test_initial_weights_do_not_depend_on_the_order_of_tasks() -> None:

@@ -16,7 +16,7 @@ from tests.contracts.structures import STRUCTURES
 from tests.trainables.synthetic import of_several, prepared, several, trial
 from trainables.config.trial import TrialConfig
 from trainables.data.prepared import PreparedData
-from trainables.errors import TrainingError
+from trainables.errors import ModelError, TrainingError
 from trainables.training.report import EpochReport
 from trainables.training.state import TrainState, load_model_state, load_state, save_state
 from trainables.training.trainer import Trainer
@@ -128,6 +128,32 @@ def test_resuming_changes_nothing_for_mixed_sources(mixing: Any, tmp_path: Path)
 def test_resuming_changes_nothing_for_any_structure(name: str, tmp_path: Path) -> None:
     config = trial(training=TRAINING | {"epochs": 2}, model=STRUCTURES[name])
     assert_resumes(config, prepared(train=48, val=10, labelled=0.6), tmp_path)
+
+
+@pytest.mark.parametrize("sharing", ["hard", "cross_stitch"])
+def test_resuming_needs_no_initial_weights(sharing: str, tmp_path: Path) -> None:
+    """Those of a model that read colours and expects inputs of its own."""
+    donor = Trainer(trial(training=TRAINING), prepared(channels=3, seed=4), World.single())
+    donor.run_epoch()
+    donor.save_best(tmp_path / "donor")
+    weights = tmp_path / "donor" / "state.safetensors"
+    config = trial(training=TRAINING, model={"weights": str(weights), "sharing": {"kind": sharing}})
+    data = prepared(train=60, val=20)
+    uninterrupted = Trainer(config, data, World.single())
+    uninterrupted.run_epoch()
+    save_state(uninterrupted.state_dict(), tmp_path / "state")
+    expected = run(uninterrupted)
+    weights.unlink()
+    resumed = Trainer(config, data, World.single(), state=load_state(tmp_path / "state"))
+    assert (resumed.epoch, resumed.model.channels) == (1, 3)
+    assert [report.metrics for report in run(resumed)] == [report.metrics for report in expected]
+    assert resumed.state_dict().meta == uninterrupted.state_dict().meta
+    assert resumed.best_state().meta == uninterrupted.best_state().meta
+    for name, tensor in uninterrupted.state_dict().tensors.items():
+        assert torch.equal(resumed.state_dict().tensors[name], tensor), name
+    with pytest.raises(ModelError) as caught:
+        Trainer(config, data, World.single())
+    assert str(caught.value) == f"The weights {weights} are not there. Bring them back, or name others."
 
 
 def test_best_model_survives_the_disk(tmp_path: Path) -> None:

@@ -17,6 +17,16 @@ def run(trainer: Trainer, epochs: int) -> list[EpochReport]:
     return [trainer.run_epoch() for _ in range(epochs)]
 
 
+def test_want_of_memory_is_said_with_what_needs_less() -> None:
+    greedy = {"backbone": "tests.contracts.nets:greedy"}
+    trainer = Trainer(trial(model=greedy, training={"batch_size": 24}), prepared(), World.single())
+    with pytest.raises(TrainingError) as caught:
+        trainer.run_epoch()
+    assert caught.value.message == f"Out of memory on cpu: {4 * 2**50} bytes more could not be had."
+    assert "A worker takes 24 of the 24 images of a batch: with more workers" in caught.value.hint
+    assert caught.value.key == "training.batch_size"
+
+
 def test_a_training_learns_and_says_so() -> None:
     trainer = Trainer(
         trial(training={"epochs": 12, "batch_size": 16, "optimizer": {"name": "adam", "lr": 1e-2}}),
