@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.resuming.replay import History
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.earlier_runs import folder_of_run
@@ -13,6 +12,9 @@ from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import resolve_tracking_uri, without_login
 from search_spaces.values import Value
 from trainables.config.model import EARLIER_RUN
+
+if TYPE_CHECKING:
+    from orchestrator.resuming.replay import History  # imports NumPy, without which a file can be checked
 
 MODEL = Path("best") / "state.safetensors"
 """The model of the selected epoch, in a trial's folder."""
@@ -44,7 +46,7 @@ def with_earlier_models(spec: ExperimentSpec, *, resumed: bool = False) -> Exper
     return spec.with_earlier_models(files)
 
 
-def require_weights(spec: ExperimentSpec, earlier: History, trials: int) -> None:
+def require_weights(spec: ExperimentSpec, earlier: "History", trials: int) -> None:
     """Make sure that of what is left of a run, not all begins from weights that are gone.
 
     Trials would fail for good; so they can be resumed when the weights are back. One trial of many fails alone.

@@ -1,6 +1,7 @@
 """An interrupted training goes on without the weights that it began from; one that has to begin asks for them."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.resuming.resumption import resume
 from orchestrator.runs.journal import Event
 from orchestrator.slots import trial_run
 from orchestrator.spec import parse_spec
+from orchestrator.tracking import process
 from orchestrator.training_run import train
 from tests.end_to_end.commands import EXPERIMENT
 
@@ -24,6 +26,15 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("donor")
     training("pairs", storage, "training.epochs=1")
     return storage
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_writer_stays() -> Iterator[None]:
+    """MLflow's writer of an interrupted run waits for its parent's end, which is this process."""
+    yield
+    for writer in process._still_telling:
+        writer.terminate()
+        writer.wait()
 
 
 @pytest.fixture
