@@ -11,7 +11,7 @@ from tests.end_to_end.commands import SCRIPT, run
 from tests.end_to_end.driver import Driver, Kill, driver
 
 SAVING_OFTEN = (sys.executable, saving_often.__file__)
-"""`equipoise`, with a state before every epoch, or before every few short ones."""
+"""`equipoise`, with a state before almost every epoch."""
 
 
 def epochs(directory: Path) -> int:
@@ -34,9 +34,9 @@ def after_epochs(count: int, draw: random.Random) -> Callable[[Driver], bool]:
 
 
 def in_an_epoch(count: int, draw: random.Random) -> Callable[[Driver], bool]:
-    """While a slot of a search trains, up to a second after the journal has `count` epochs and one trains."""
+    """While a slot of a search trains, some time after the journal has `count` epochs and one trains."""
     reached: list[float] = []
-    pause = draw.uniform(0.0, 1.0)
+    pause = draw.uniform(0.0, 0.5)
 
     def happened(driver: Driver) -> bool:
         if epochs(driver.run) < count or not driver.is_training():
