@@ -80,6 +80,7 @@ def run(
     *arguments: str,
     command: tuple[str, ...] = (SCRIPT,),
     extra: Mapping[str, str] | None = None,
+    seconds: float = 110.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `equipoise` (or another command) with `arguments` in `folder`, `extra` in its environment."""
     return subprocess.run(
@@ -88,7 +89,7 @@ def run(
         env=environment(extra),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=seconds,
     )
 
 

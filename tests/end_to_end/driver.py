@@ -101,6 +101,8 @@ class Driver:
         self._stopped = list(self.slots())
         for slot in self._stopped:
             slot.suspend()
+        while any(slot.status() != psutil.STATUS_STOPPED for slot in self._stopped):
+            time.sleep(0.001)  # a system call ends first
         if self._stopped and self.half_written():
             return True
         for slot in self._stopped:

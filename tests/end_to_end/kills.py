@@ -73,6 +73,6 @@ def killed_and_resumed(
             if going.wait_for(point):
                 kills.append(going.kill())
         arguments = ["resume"]
-    ending = run(folder, "resume", "--json")
+    ending = run(folder, "resume", "--json", seconds=300)
     assert ending.returncode == 0, ending.stderr
     return kills

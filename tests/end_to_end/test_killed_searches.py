@@ -20,7 +20,7 @@ from tests.end_to_end.kills import (
 )
 from tests.end_to_end.recorded import assert_the_same
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 FOUR_OF_24 = ["search.trials=4", "training.epochs=24", "compute.slots=2"]
 GRID = "{model.backbone.width: {choice: [16, 32]}, training.optimizer.lr: {choice: [1e-3, 3e-3]}}"
@@ -46,7 +46,7 @@ def undisturbed(kind: str, folder: Path) -> Path:
     place = folder / kind
     place.mkdir()
     (place / "experiment.yaml").write_text(EXPERIMENT)
-    last_line(run(place, *command_of(kind), "--json"))
+    last_line(run(place, *command_of(kind), "--json", seconds=300))
     return place
 
 
@@ -111,5 +111,5 @@ def test_a_search_killed_whenever_it_may_be_is_the_undisturbed_one(
         with driver(tmp_path, "pairs-001", *arguments) as going:
             if going.wait_for(lambda driver, end=end: time.monotonic() > end):  # type: ignore[misc]
                 going.kill()
-    last_line(run(tmp_path, *next_command(), "--json"))
+    last_line(run(tmp_path, *next_command(), "--json", seconds=300))
     assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
