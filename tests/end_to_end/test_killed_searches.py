@@ -20,7 +20,7 @@ from tests.end_to_end.kills import (
 )
 from tests.end_to_end.recorded import assert_the_same
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 FOUR_OF_24 = ["search.trials=4", "training.epochs=24", "compute.slots=2"]
 GRID = "{model.backbone.width: {choice: [16, 32]}, training.optimizer.lr: {choice: [1e-3, 3e-3]}}"
