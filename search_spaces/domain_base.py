@@ -51,6 +51,10 @@ class DomainBase(BaseModel, ABC):
         """Dotted config keys of the plain values and lists that some draw for `key` sets."""
         return (key,)
 
+    def drawn_names(self, name: str) -> tuple[str, ...]:
+        """All that `suggest` draws under, given `name`."""
+        return (name,)
+
     @abstractmethod
     def suggest(self, name: str, suggester: Suggester) -> Value:
         """Draw a value under `name`."""

@@ -49,7 +49,10 @@ class SearchConfig(_Section):
 
     trials: Count = 20
     """grid: an upper bound; the whole grid is run if it is smaller."""
-    sampler: Literal["random", "grid", "tpe"] = "tpe"
+    sampler: Literal["random", "quasi_random", "grid", "tpe"] = "tpe"
+    """tpe: learns from the trials that have ended, after a start at random. random: independent draws. quasi_random:
+    draws that are spread evenly, by a scrambled Sobol' sequence (Bousquet et al. 2017, arXiv:1706.03200), best with 16,
+    32, 64, … trials. grid: every combination of the domains' grid values."""
     objectives: tuple[Objective, ...] = Field(default=())
     """What is traded off: `score`, `<task>.<metric>`, `<task>.loss`, and of the model `model.parameters`,
     `model.flops` (of one image's forward pass) and `model.latency_ms` (of one image, measured), which are

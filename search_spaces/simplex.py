@@ -55,11 +55,15 @@ class Simplex(DomainBase):
         return tuple(f"{key}.{name}" for name in self.names)
 
     @override
+    def drawn_names(self, name: str) -> tuple[str, ...]:
+        return tuple(f"{name}/{member}" for member in self.names[:-1])
+
+    @override
     def suggest(self, name: str, suggester: Suggester) -> dict[str, float]:
         left = 1.0
         pieces = []
-        for position, member in enumerate(self.names[:-1], start=1):
-            u = suggester.number(f"{name}/{member}", 0.0, 1.0)
+        for position, drawn in enumerate(self.drawn_names(name), start=1):
+            u = suggester.number(drawn, 0.0, 1.0)
             kept = left * (1 - u) ** (1 / (len(self.names) - position))
             pieces.append(left - kept)
             left = kept

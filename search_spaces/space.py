@@ -85,6 +85,10 @@ class SearchSpace:
                 }
         return type(self)({key: domain for key, domain in self.domains.items() if key in kept})
 
+    def drawn_names(self) -> tuple[str, ...]:
+        """All that some proposal draws under."""
+        return tuple(name for key, domain in self.domains.items() for name in domain.drawn_names(key))
+
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
         """One proposal: the active keys and their values."""
         values: dict[str, Value] = {}
@@ -128,7 +132,7 @@ class SearchSpace:
         if len(points) > GRID_LIMIT:
             raise SpaceError(
                 f"the grid has more than {GRID_LIMIT:,} points. Give `points: 2` to the ranges that "
-                "matter least, search fewer keys, or use the sampler random or tpe"
+                "matter least, search fewer keys, or use the sampler random, quasi_random or tpe"
             )
         return points
 

@@ -1,8 +1,13 @@
 """Where the numbers of a proposal come from: what domains draw through, and plain random draws."""
 
+import itertools
 import math
 import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Protocol
+
+from typing_extensions import override
 
 
 class Suggester(Protocol):
@@ -34,16 +39,8 @@ def between(low: float, high: float, share: float, *, log: bool) -> float:
     return min(max(found, low), high)
 
 
-class RandomSuggester:
-    """Independent random draws, each keyed by (seed, trial number, attempt, name).
-
-    The proposal of a trial is therefore a function of the seed and its number alone: neither what was drawn
-    before nor which other keys are searched changes it.
-    """
-
-    def __init__(self, seed: int, number: int, attempt: int = 0):
-        """Draw for trial `number`; `attempt`: the how-manieth draw for it, where a first one was refused."""
-        self._key = f"{seed}/{number}/{attempt}"
+class UniformSuggester(ABC):
+    """Makes every draw of one number in [0, 1) of its own, uniform if that number is."""
 
     def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """Uniform, or uniform in the logarithm, in [low, high]."""
@@ -61,6 +58,28 @@ class RandomSuggester:
         """Every option with the same probability."""
         return self.integer(name, 0, count - 1)
 
+    @abstractmethod
+    def _uniform(self, name: str) -> float:
+        """The number in [0, 1) for the draw `name`."""
+
+
+class RandomSuggester(UniformSuggester):
+    """Independent random draws, each keyed by (seed, trial number, attempt, name).
+
+    The proposal of a trial is therefore a function of the seed and its number alone: neither what was drawn
+    before nor which other keys are searched changes it.
+    """
+
+    def __init__(self, seed: int, number: int, attempt: int = 0):
+        """Draw for trial `number`; `attempt`: the how-manieth draw for it, where a first one was refused."""
+        self._key = f"{seed}/{number}/{attempt}"
+
+    @override
     def _uniform(self, name: str) -> float:
         # A text seed goes through SHA-512: neighbouring keys are unrelated, and all platforms draw alike.
         return random.Random(f"{self._key}/{name}").random()  # noqa: S311 - nothing secret
+
+
+def random_suggesters(seed: int, number: int) -> Iterator[RandomSuggester]:
+    """Draw for trial `number`, again and again."""
+    return (RandomSuggester(seed, number, attempt) for attempt in itertools.count())

@@ -133,10 +133,13 @@ class TrialRun:
         self._next_save = now + max(SECONDS_BETWEEN_CHECKPOINTS, (now - began) / LARGEST_SHARE)
 
     def _start(self, checkpoint: Path | None) -> None:
+        from trainables.training.state import remove_unfinished  # with torch, which a driver does without
+
         self._state = checkpoint
         self._epoch = 0
         self._unwritten = False
         self._saved(time.monotonic())
+        remove_unfinished(self._assignment.directory)
         try:
             self._slot.start(self._assignment, checkpoint)
         except WorkerLost as loss:

@@ -1,10 +1,11 @@
 """Draws that have not been drawn before: equal configs give equal results, so that a repetition teaches nothing."""
 
+import itertools
 import random
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterable
 
 from search_spaces.space import SearchSpace
-from search_spaces.suggesters import RandomSuggester
+from search_spaces.suggesters import Suggester
 from search_spaces.values import Value, identity
 
 DRAWS = 200
@@ -12,18 +13,30 @@ DRAWS = 200
 
 
 def draw_new(
-    space: SearchSpace, seen: Container[Hashable], *, seed: int, number: int
+    space: SearchSpace,
+    seen: Container[Hashable],
+    suggesters: Iterable[Suggester],
+    *,
+    seed: int,
+    number: int,
 ) -> dict[str, Value] | None:
-    """Draw trial `number` at random among what is not in `seen` (identities of proposals).
+    """Draw the values of trial `number` among what is not in `seen` (identities of proposals).
 
-    A function of its arguments: draws are keyed by (seed, number, how-manieth draw).
+    A function of its arguments.
+
+    Args:
+        space: What is drawn from.
+        seen: What is refused.
+        suggesters: One for each draw, at least `DRAWS`; no more are taken than are needed.
+        seed: With `number`, of the draw from the list of what is left.
+        number: Of the trial.
 
     Returns:
         None if the space has no other proposals. Where that cannot be known, because it has infinitely many of which
         a few are almost always drawn, a repetition.
     """
-    for attempt in range(DRAWS):
-        values = space.suggest(RandomSuggester(seed, number, attempt))
+    for suggester in itertools.islice(suggesters, DRAWS):
+        values = space.suggest(suggester)
         if identity(values) not in seen:
             return values
     proposals = space.every_proposal()

@@ -1,14 +1,19 @@
-"""Who proposes the next trial: random, grid or TPE, asked and told by trial number."""
+"""Who proposes the next trial: random, quasi-random, grid or TPE, asked and told by trial number."""
 
 import random
-from collections.abc import Hashable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Protocol, assert_never
+
+from typing_extensions import override
 
 from orchestrator.tuning.distinct import draw_new
 from orchestrator.tuning.outcomes import Outcome
 from orchestrator.tuning.tpe import TpeSearcher
+from search_spaces.quasi_random import sobol_points
 from search_spaces.search import SearchConfig
 from search_spaces.space import SearchSpace
+from search_spaces.suggesters import Suggester, random_suggesters
 from search_spaces.values import Value, identity, plain
 
 
@@ -36,11 +41,21 @@ class Searcher(Protocol):
         ...
 
 
-class RandomSearcher:
-    """Independent draws without repetition: trial n is a function of the seed and n alone.
+class _Heedless:
+    """Proposes what it would propose anyway."""
 
-    Bergstra & Bengio (JMLR 2012). What trials 0 to n - 1 are is a function of the seed, too, so that n is drawn among
-    the rest, and a longer search extends a shorter one.
+    def add(self, number: int, values: Mapping[str, Value]) -> None:
+        """Nothing depends on it."""
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """Nothing depends on it."""
+
+
+class _DrawingSearcher(_Heedless, ABC):
+    """Draws without repetition: trial n is a function of the space, the seed and n alone.
+
+    What trials 0 to n - 1 are is a function of the seed, too, so that n is drawn among the rest, and a longer search
+    extends a shorter one.
     """
 
     def __init__(self, space: SearchSpace, *, seed: int):
@@ -51,20 +66,39 @@ class RandomSearcher:
 
     def ask(self, number: int) -> dict[str, Value] | None:
         """Draw the values of trial `number`; None: the space has no more."""
-        while len(self._draws) <= number:
-            values = draw_new(self._space, self._seen, seed=self._seed, number=len(self._draws))
+        while (next_one := len(self._draws)) <= number:
+            draws = self._suggesters(next_one)
+            values = draw_new(self._space, self._seen, draws, seed=self._seed, number=next_one)
             self._draws.append(values)
             self._seen.add(identity(values))
         return self._draws[number]
 
-    def add(self, number: int, values: Mapping[str, Value]) -> None:
-        """Nothing depends on it."""
-
-    def tell(self, number: int, outcome: Outcome) -> None:
-        """Nothing depends on it."""
+    @abstractmethod
+    def _suggesters(self, number: int) -> Iterator[Suggester]:
+        """Where the draws for trial `number` come from; asked for once per trial, in order."""
 
 
-class GridSearcher:
+class RandomSearcher(_DrawingSearcher):
+    """Independent draws (Bergstra & Bengio, JMLR 2012). Which other keys are searched changes none."""
+
+    @override
+    def _suggesters(self, number: int) -> Iterator[Suggester]:
+        return random_suggesters(self._seed, number)
+
+
+class QuasiRandomSearcher(_DrawingSearcher):
+    """Draws that are spread evenly over the space: a scrambled Sobol' sequence, of which repetitions are left out."""
+
+    def __init__(self, space: SearchSpace, *, seed: int):
+        super().__init__(space, seed=seed)
+        self._points = sobol_points(space.drawn_names(), seed=seed)
+
+    @override
+    def _suggesters(self, number: int) -> Iterator[Suggester]:
+        return self._points  # goes on where the trial before has stopped
+
+
+class GridSearcher(_Heedless):
     """Every point of the grid once, in an order shuffled by the seed.
 
     Shuffled, because a grid in its natural order that is interrupted, or cut short by `search.trials`, has
@@ -85,12 +119,6 @@ class GridSearcher:
             return None
         return {key: plain(value) for key, value in self._points[number].items()}
 
-    def add(self, number: int, values: Mapping[str, Value]) -> None:
-        """Nothing depends on it."""
-
-    def tell(self, number: int, outcome: Outcome) -> None:
-        """Nothing depends on it."""
-
 
 def make_searcher(
     search: SearchConfig, space: SearchSpace, objectives: Sequence[str], *, seed: int
@@ -106,6 +134,8 @@ def make_searcher(
     match search.sampler:
         case "random":
             return RandomSearcher(space, seed=seed)
+        case "quasi_random":
+            return QuasiRandomSearcher(space, seed=seed)
         case "grid":
             return GridSearcher(space, seed=seed)
         case "tpe":

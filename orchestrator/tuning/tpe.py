@@ -12,7 +12,7 @@ from orchestrator.tuning.distinct import draw_new
 from orchestrator.tuning.outcomes import Completed, Failed, Outcome, Pruned
 from search_spaces.objectives import is_minimised
 from search_spaces.space import SearchSpace
-from search_spaces.suggesters import RandomSuggester
+from search_spaces.suggesters import RandomSuggester, random_suggesters
 from search_spaces.values import Value, identity
 
 REDRAWS = 5
@@ -62,7 +62,8 @@ class TpeSearcher:
             if identity(values) not in seen:
                 break
         else:
-            values = draw_new(self._space, seen, seed=self._seed, number=number)
+            suggesters = random_suggesters(self._seed, number)
+            values = draw_new(self._space, seen, suggesters, seed=self._seed, number=number)
         if values is not None:
             self._known[number] = _Known(values)
         return values

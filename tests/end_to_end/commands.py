@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(
         extra or {}
     )
+
+
+def overridden(settings: Sequence[str]) -> list[str]:
+    """`-s` and each of the settings."""
+    return [part for setting in settings for part in ("-s", setting)]
 
 
 def a_mark() -> dict[str, str]:
@@ -75,6 +80,7 @@ def run(
     *arguments: str,
     command: tuple[str, ...] = (SCRIPT,),
     extra: Mapping[str, str] | None = None,
+    seconds: float = 110.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `equipoise` (or another command) with `arguments` in `folder`, `extra` in its environment."""
     return subprocess.run(
@@ -83,7 +89,7 @@ def run(
         env=environment(extra),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=seconds,
     )
 
 

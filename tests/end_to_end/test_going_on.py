@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.report.search_log import read_search
 from tests.end_to_end.commands import EXPERIMENT, last_line, run
-from tests.end_to_end.kills import SAVING_OFTEN, curves, driver, endings, epochs
+from tests.end_to_end.driver import driver
+from tests.end_to_end.kills import SAVING_OFTEN, epochs
+from tests.end_to_end.recorded import curves, endings
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -48,6 +48,25 @@ def test_what_suggest_makes_of_the_located_draws_is_the_value(domain: Domain, nu
         assert again == value
 
 
+class Noting(RandomSuggester):
+    """Notes the names that it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+        self.names: list[str] = []
+
+    def _uniform(self, name: str) -> float:
+        self.names.append(name)
+        return super()._uniform(name)
+
+
+@given(domains())
+def test_the_names_of_the_draws_are_known_before(domain: Domain) -> None:
+    noting = Noting()
+    domain.suggest("key", noting)
+    assert tuple(noting.names) == domain.drawn_names("key")
+
+
 @given(domains())
 def test_a_grid_has_values_of_the_domain_without_repetition(domain: Domain) -> None:
     points = domain.grid()

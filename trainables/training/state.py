@@ -100,6 +100,12 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that died were writing in `folder`. Nobody else may be writing there."""
+    for unfinished in folder.glob(".*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def load_state(directory: Path) -> TrainState:
     """Read what `save_state` wrote.
 

@@ -108,6 +108,14 @@ def test_a_state_that_the_disk_has_damaged_costs_time_and_nothing_else(
     assert [again.run_epoch().metrics for _ in first] == [report.metrics for report in first]
 
 
+def test_a_trial_removes_what_a_killed_process_left_half_written(good: Assignment) -> None:
+    half = good.directory / ".last.0123abcd.tmp"
+    half.mkdir(parents=True)
+    (half / "state.safetensors").write_bytes(b"a beginning")
+    TrialRun(InProcessSlot(cpus=1), good).run_epoch()
+    assert not half.exists()
+
+
 class CountingSlot(InProcessSlot):
     """Counts the models that it writes."""
 

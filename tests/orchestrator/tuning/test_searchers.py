@@ -3,6 +3,8 @@
 import math
 import random
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 from orchestrator.tuning.outcomes import Completed, Failed, Outcome, Pruned, recorded_outcome
 from orchestrator.tuning.searchers import GridSearcher, RandomSearcher, Searcher, make_searcher
 from orchestrator.tuning.tpe import TpeSearcher
+from search_spaces.quasi_random import sobol_points
 from search_spaces.search import SearchConfig
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
 from search_spaces.values import identity
 
-SAMPLERS = ["random", "grid", "tpe"]
+SAMPLERS = ["random", "quasi_random", "grid", "tpe"]
 FORMS = {
     "lr": {"log": [1e-5, 1e-1]},
     "weights": {"simplex": ["a", "b", "c"]},
@@ -102,6 +105,39 @@ def test_a_random_proposal_depends_on_seed_and_number_alone() -> None:
     alone = RandomSearcher(fewer, seed=0).ask(7)
     assert alone is not None
     assert alone["lr"] == proposals[7]["lr"]
+
+
+def test_a_quasi_random_proposal_depends_on_the_keys_seed_and_number_alone() -> None:
+    proposals = play(searcher_of("quasi_random"), 10)
+    assert searcher_of("quasi_random").ask(7) == proposals[7]
+    written_otherwise = SearchSpace.from_config(
+        SearchConfig.model_validate({"space": dict(reversed(FORMS.items()))}).space
+    )
+    assert searcher_in(written_otherwise, "quasi_random").ask(7) == proposals[7]
+
+
+def test_without_repetitions_the_proposals_are_the_sequence() -> None:
+    points = sobol_points(SPACE.drawn_names(), seed=0)
+    assert play(searcher_of("quasi_random"), 20) == [SPACE.suggest(next(points)) for _ in range(20)]
+
+
+IMPORTS_SCIPY = """
+import sys
+from orchestrator.tuning.searchers import make_searcher
+from search_spaces.search import SearchConfig
+from search_spaces.space import SearchSpace
+config = SearchConfig.model_validate({"sampler": sys.argv[1], "space": {"x": {"int": [1, 4]}}})
+make_searcher(config, SearchSpace.from_config(config.space), ("score",), seed=0).ask(0)
+print("scipy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_scipy_is_imported_for_quasi_random_draws_only(sampler: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_SCIPY, sampler], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(sampler == "quasi_random")
 
 
 def test_a_grid_is_proposed_whole_and_once() -> None:
@@ -226,7 +262,7 @@ def by_x_and_y(number: int, values: Mapping[str, Any]) -> Outcome:
     return Completed({"score": values["x"] - values["y"]})
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "quasi_random", "tpe"])
 def test_a_finite_space_is_proposed_whole_and_once(sampler: str) -> None:
     searcher = searcher_in(space_of(x={"int": [1, 4]}, y={"choice": [1, 2, 3]}), sampler)
     proposals = play(searcher, 12, slots=1, outcome=by_x_and_y)
@@ -234,14 +270,15 @@ def test_a_finite_space_is_proposed_whole_and_once(sampler: str) -> None:
     assert searcher.ask(12) is None
 
 
-def test_a_longer_random_search_of_a_finite_space_extends_a_shorter_one() -> None:
+@pytest.mark.parametrize("sampler", ["random", "quasi_random"])
+def test_a_longer_search_of_a_finite_space_extends_a_shorter_one(sampler: str) -> None:
     space = space_of(x={"int": [1, 4]}, y={"choice": [1, 2, 3]})
-    one_by_one = [RandomSearcher(space, seed=0).ask(number) for number in range(12)]
-    searcher = RandomSearcher(space, seed=0)
+    one_by_one = [searcher_in(space, sampler).ask(number) for number in range(12)]
+    searcher = searcher_in(space, sampler)
     assert [searcher.ask(number) for number in range(12)] == one_by_one
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "quasi_random", "tpe"])
 def test_a_part_without_anything_to_vary_is_tried_once(sampler: str) -> None:
     """Half of all draws are the one linear head, although the space has infinitely many points."""
     space = space_of(
@@ -251,9 +288,10 @@ def test_a_part_without_anything_to_vary_is_tried_once(sampler: str) -> None:
     assert [values["hidden"] for values in proposals].count([]) == 1
 
 
-def test_what_is_almost_never_drawn_is_found_at_the_end() -> None:
+@pytest.mark.parametrize("sampler", ["random", "quasi_random"])
+def test_what_is_almost_never_drawn_is_found_at_the_end(sampler: str) -> None:
     space = space_of(x={"log_int": [1, 10_000]})
-    searcher = RandomSearcher(space, seed=0)
+    searcher = searcher_in(space, sampler)
     proposals = [searcher.ask(number) for number in range(600)]
     assert len({identity(values) for values in proposals}) == 600
 
