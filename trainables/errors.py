@@ -35,3 +35,7 @@ class TrainingError(UserError):
 
 class CheckpointError(TrainingError):
     """A checkpoint that cannot be read."""
+
+
+class StorageError(TrainingError):
+    """What a training has learned cannot be written: a full disk."""
