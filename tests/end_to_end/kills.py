@@ -108,6 +108,27 @@ def driver(
             started.kill()
 
 
+def wait_until(happened: Callable[[], bool], *, seconds: float = 90.0) -> None:
+    """Wait until something has happened, of which no command of ours ends."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def writer_of(driver: Driver) -> psutil.Process:
+    """The process that tells MLflow about a run."""
+    (found,) = [
+        child for child in driver.children() if "orchestrator.tracking.writer" in " ".join(child.cmdline())
+    ]
+    return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process is over, which nobody may have taken note of yet."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def epochs(directory: Path) -> int:
     """How many epochs the journal has so far."""
     path = directory / "journal.jsonl"
@@ -193,6 +214,16 @@ def in_mlflow(database: Path) -> dict[str, Any]:
             if key not in OF_THE_CLOCK:
                 found[names[run]].setdefault(f"metric {key}", []).append(tuple(point))
     return found
+
+
+def lease(folder: Path) -> float:
+    """Until when a folder's MLflow takes its run for alive, in seconds since 1970; 0 before it was told of it."""
+    database = folder / "mlflow.db"
+    if not database.exists():
+        return 0.0
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("select value from tags where key = 'equipoise.lease'").fetchall()
+    return max((float(value) for (value,) in rows), default=0.0)
 
 
 def _may_train(process: psutil.Process) -> bool:

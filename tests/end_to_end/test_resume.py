@@ -28,9 +28,9 @@ from tests.end_to_end.kills import (
     epochs,
     half_written,
     in_mlflow,
-    proposals,
     writing_a_checkpoint,
 )
+from tests.end_to_end.same import assert_the_same, overridden
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
@@ -61,10 +61,6 @@ KINDS = {
 }
 
 
-def overridden(settings: list[str]) -> list[str]:
-    return [part for setting in settings for part in ("-s", setting)]
-
-
 def killed_and_resumed(
     folder: Path,
     name: str,
@@ -84,18 +80,6 @@ def killed_and_resumed(
     ending = run(folder, "resume", "--json")
     assert ending.returncode == 0, ending.stderr
     return kills
-
-
-def assert_the_same(folders: list[Path], name: str) -> None:
-    killed, undisturbed = folders
-    one, other = killed / "equipoise_runs" / name, undisturbed / "equipoise_runs" / name
-    assert proposals(one) == proposals(other)
-    assert curves(one) == curves(other)
-    assert endings(one) == endings(other)
-    found, expected = in_mlflow(killed / "mlflow.db"), in_mlflow(undisturbed / "mlflow.db")
-    assert found.keys() == expected.keys()
-    for run_name, content in expected.items():
-        assert found[run_name] == content, run_name
 
 
 @functools.cache
