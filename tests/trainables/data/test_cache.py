@@ -18,7 +18,7 @@ import pytest
 
 from tests.disks import full, small_disk, used
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
-from trainables.data.cache import Cache
+from trainables.data.cache import Cache, save_array
 from trainables.data.chunks import Wanted
 from trainables.data.decode import DecodedImages, decode_all
 from trainables.data.prepare import prepare_data
@@ -322,6 +322,15 @@ def test_wherever_the_disk_becomes_full(tmp_path: Path) -> None:
                 assert caught.value.key == "data.cache"
                 assert list((disk / "cache").rglob(".*")) == [], room
             assert prepare_data(data, COLOR, seed=0, base=tmp_path).digest == whole.digest
+
+
+def test_an_array_that_does_not_fit_says_why(tiny_disk: Path) -> None:
+    values = np.arange(20_000, dtype=np.uint16)
+    with full(tiny_disk, mmap.PAGESIZE), pytest.raises(OSError, match="No space left") as caught:
+        save_array(tiny_disk / "values.npy", values)
+    assert caught.value.errno == errno.ENOSPC
+    save_array(tiny_disk / "values.npy", values)
+    assert np.array_equal(np.load(tiny_disk / "values.npy"), values)
 
 
 def test_a_read_only_cache(tmp_path: Path, tiny_disk: Path) -> None:
