@@ -24,6 +24,15 @@ class RunFailed(EquipoiseError):  # noqa: N818 - named for what happened, as the
     """A training or a whole search failed."""
 
 
+class NotRecorded(EquipoiseError):  # noqa: N818 - named for what is the case
+    """What happens cannot be written down (a full disk), so nothing more may happen."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, "Free some space, then go on with `equipoise resume`; what was written before is kept."
+        )
+
+
 class ConfigError(EquipoiseError):
     """The command line or the experiment file contradicts itself, or names what does not exist."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import require_weights, with_earlier_models
-from orchestrator.errors import ConfigError, RunFailed
+from orchestrator.errors import ConfigError, EquipoiseError, NotRecorded, RunFailed
 from orchestrator.launch.node_checks import check_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.machines.resources import plan_training
@@ -22,6 +22,7 @@ from orchestrator.slots.trial_run import TrialRun, explain_failure
 from orchestrator.spec import ExperimentSpec
 from orchestrator.spec.combinations import as_finding
 from trainables.config.fit import misfit
+from trainables.errors import StorageError
 
 TRIAL = "t000"
 
@@ -84,7 +85,7 @@ def _train_in(
 ) -> None:
     config = spec.trial_config()
     assignment = Assignment(TRIAL, config, datasets.of(config).directory, run.directory / "trials" / TRIAL)
-    opened = time.time()
+    opened = time.monotonic()
     with contextlib.closing(open_slot(request)) as slot, TrialLog(run) as log:
         for event in earlier.events if earlier else ():
             log.hear(event)
@@ -94,13 +95,18 @@ def _train_in(
         log.begin(TRIAL, 0, {}, config.model_dump(mode="json", by_alias=True))
         try:
             trial = TrialRun(slot, assignment)
-            start_seconds = time.time() - opened
+            start_seconds = time.monotonic() - opened
             finished = False
             while not finished:
                 trial.checkpoint_if_due()
                 report = trial.run_epoch()
                 log.epoch(TRIAL, asdict(report), start_seconds)
+                log.unsaved(TRIAL, trial.unsaved)
                 finished = report.finished
+        except EquipoiseError:  # what happens cannot be recorded: no fault of the training, which can go on
+            raise
+        except StorageError as error:
+            raise NotRecorded(error.message) from error
         except Exception as error:
             reason = explain_failure(error, assignment.directory)
             log.end(TRIAL, "failed", reason)

@@ -39,3 +39,7 @@ class OutOfMemory(TrainingError):  # noqa: N818 - named for what happened
 
 class CheckpointError(TrainingError):
     """A checkpoint that cannot be read."""
+
+
+class StorageError(TrainingError):
+    """What a training has learned cannot be written: a full disk."""

@@ -70,6 +70,11 @@ def difference(event: Event) -> str:
     )
 
 
+def not_kept(event: Event) -> str:
+    """What an `unsaved` event says, for people."""
+    return f"{event['trial']} goes on, but what it learns cannot be kept at present: {event['reason']}"
+
+
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
     splits = data.get("splits") or {}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

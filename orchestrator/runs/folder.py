@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from orchestrator.checkpoints.quota import Keeper
-from orchestrator.errors import EquipoiseError, TrackingError
+from orchestrator.errors import EquipoiseError, NotRecorded, TrackingError
 from orchestrator.machines.resources import SlotPlan
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
+from orchestrator.runs.clock import Clock
 from orchestrator.runs.journal import Event, Journal
 from orchestrator.runs.lease import hold_lease
 from orchestrator.runs.provenance import provenance
@@ -34,7 +35,7 @@ from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
 
 SECONDS_TO_TELL, SECONDS_TO_TELL_AN_INTERRUPT = 120.0, 3.0
-"""How long the end of a run waits for MLflow's writer."""
+"""How long the end of a run waits for MLflow's writer: not long if someone waits, or if it can keep nothing either."""
 
 Listener = Callable[[Event], None]
 _log = logging.getLogger(__name__)
@@ -48,11 +49,17 @@ class RunFolder:
     journal: Journal
     listeners: list[Listener]
 
-    def record(self, event: str, **fields: Any) -> None:
-        """Journal one event, then tell the listeners."""
-        record = self.journal.append(event, **fields)
+    def record(self, event: str, *, ago: float = 0.0, **fields: Any) -> None:
+        """Journal one event, which happened `ago` seconds before now, then tell the listeners."""
+        self._listen(self.journal.append(event, ago=ago, **fields))
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Tell the listeners only: of a full disk, say, which has no room for the news."""
+        self._listen({"event": event, "time": self.journal.now(), **fields})
+
+    def _listen(self, event: Event) -> None:
         for listener in self.listeners:
-            listener(record)
+            listener(event)
 
 
 def contained(listener: Listener) -> Listener:
@@ -74,11 +81,11 @@ def contained(listener: Listener) -> Listener:
 
 def decoding_to(listeners: tuple[Listener, ...]) -> Callable[[int, int], None]:
     """Tells listeners how far decoding has come. Such events are not journaled: there is no run yet."""
-    told = [contained(listener) for listener in listeners]
+    told, clock = [contained(listener) for listener in listeners], Clock()
 
     def report(done: int, total: int) -> None:
         for listener in told:
-            listener({"event": "decoding", "time": time.time(), "done": done, "total": total})
+            listener({"event": "decoding", "time": clock.now(), "done": done, "total": total})
 
     return report
 
@@ -87,8 +94,10 @@ def decoding_to(listeners: tuple[Listener, ...]) -> Callable[[int, int], None]:
 class RunStart:
     """When a run was asked for, and where its results go."""
 
+    clock: Clock
+    """That of all times of this run, or of its present life."""
     time: float
-    """Seconds since 1970."""
+    """By this clock, seconds since 1970."""
     tracking_uri: str
 
     @classmethod
@@ -100,7 +109,8 @@ class RunStart:
                 the login.
             EquipoiseError: the folder of results cannot be written.
         """
-        began = time.time()
+        clock = Clock()
+        began = clock.now()
         storage = earlier.directory if earlier else Path(spec.tracking.storage).absolute()
         _require_writable(storage, "tracking.storage", EquipoiseError)
         uri = with_login(earlier.started["tracking_uri"]) if earlier else resolve_tracking_uri(spec.tracking)
@@ -116,7 +126,7 @@ class RunStart:
                 f"the MLflow server at {without_login(uri)} refuses the login: {reason}",
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
             )
-        return cls(began, uri)
+        return cls(clock, began, uri)
 
 
 @contextlib.contextmanager
@@ -157,15 +167,15 @@ def open_run(
     directory = earlier.directory if earlier else _next_folder(Path(spec.tracking.storage).absolute(), name)
     with (
         contextlib.nullcontext() if earlier else hold_lease(directory),
-        Journal(directory) as journal,
+        Journal(directory, start.clock) as journal,
     ):
         keeper = Keeper(spec.tracking.checkpoints, directory)
         if earlier is not None:
             keeper.recall(earlier.events)
         run = RunFolder(directory, journal, [contained(keeper), *map(contained, listeners)])
         if earlier is None:
-            run.record(
-                "search_started",
+            _begin(
+                run,
                 kind=kind,
                 search_id=directory.name,
                 name=spec.name,
@@ -194,20 +204,36 @@ def open_run(
                 **provenance(directory),
             )
         writer = start_writer(directory)
-        status = "failed"
+        status, patience = "failed", SECONDS_TO_TELL
         try:
             yield run
             status = "completed"
         except KeyboardInterrupt:
-            status = "interrupted"
+            # Who presses Ctrl-C waits for no server: what it was not told in time, the writer tells by itself.
+            status, patience = "interrupted", SECONDS_TO_TELL_AN_INTERRUPT
+            raise
+        except NotRecorded:
+            patience = SECONDS_TO_TELL_AN_INTERRUPT
             raise
         finally:
-            # Who presses Ctrl-C waits for no server: what it was not told in time, the writer tells by itself.
-            patience = SECONDS_TO_TELL_AN_INTERRUPT if status == "interrupted" else SECONDS_TO_TELL
             afterwards.callback(writer.finish, patience)
-            seconds = time.time() - start.time + (earlier.seconds if earlier else 0.0)
-            with contextlib.suppress(EquipoiseError):  # a full disk: what ended the run says so already
+            seconds = start.clock.now() - start.time + (earlier.seconds if earlier else 0.0)
+            try:
                 run.record("search_ended", status=status, seconds=seconds, **outcome(directory))
+            except NotRecorded:
+                if status == "completed":  # else what ended the run says so already
+                    raise
+
+
+def _begin(run: RunFolder, **fields: Any) -> None:
+    """Record that a run began. Of one that cannot even say so nothing stays."""
+    try:
+        run.record("search_started", **fields)
+    except NotRecorded as error:
+        shutil.rmtree(run.directory, ignore_errors=True)  # made for this run just now
+        raise EquipoiseError(
+            error.message, "Free some space, or name another folder with tracking.storage."
+        ) from error
 
 
 def _searched_keys(spec: ExperimentSpec) -> list[str]:

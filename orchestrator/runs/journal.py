@@ -8,14 +8,14 @@ Each record ends with a checksum: a file that was damaged later is refused, not 
 import contextlib
 import json
 import os
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.errors import EquipoiseError
+from orchestrator.errors import EquipoiseError, NotRecorded
+from orchestrator.runs.clock import Clock
 
 FILE_NAME = "journal.jsonl"
 Event = dict[str, Any]
@@ -27,10 +27,11 @@ class JournalDamaged(EquipoiseError):  # noqa: N818 - named for what happened
 
 
 class Journal:
-    """Appends events to `<directory>/journal.jsonl`."""
+    """Appends events to `<directory>/journal.jsonl`, with the time that `clock` shows (default: one of its own)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         path = directory / FILE_NAME
+        self._clock = clock or Clock()
         self._length = _length_of_whole_records(path)
         self._file = path.open("ab", buffering=0)
         if self._file.tell() != self._length:
@@ -41,22 +42,21 @@ class Journal:
         ):  # the file itself, and its folder, must outlive a power cut
             _flush(folder)
 
-    def append(self, event: str, **fields: Any) -> Event:
-        """Write one event and return it once it is on disk. Its `time`, unless given: now, in seconds since 1970.
+    def append(self, event: str, *, ago: float = 0.0, **fields: Any) -> Event:
+        """Write one event, which happened `ago` seconds before now, and return it once it is on disk.
+
+        Its `time` is in seconds since 1970.
 
         Raises:
-            EquipoiseError: the disk is full or gone.
+            NotRecorded: the disk is full or gone.
         """
-        record: Event = {"event": event, "time": time.time(), **fields}
+        record: Event = {"event": event, "time": self._clock.now() - ago, **fields}
         try:
             self._write(record)
         except OSError as error:
             with contextlib.suppress(OSError):  # half a record: nothing may ever follow it
                 self._file.truncate(self._length)
-            raise EquipoiseError(
-                f"cannot write {self._file.name}: {error.strerror}",
-                "Free some space, then go on with `equipoise resume`; what was written before is kept.",
-            ) from error
+            raise NotRecorded(f"{self._file.name} cannot be written: {error.strerror}") from error
         return record
 
     def _write(self, record: Event) -> None:
@@ -67,6 +67,10 @@ class Journal:
             rest = rest[self._file.write(rest) :]
         os.fdatasync(self._file.fileno())
         self._length = length
+
+    def now(self) -> float:
+        """The time by the journal's clock, in seconds since 1970."""
+        return self._clock.now()
 
     def close(self) -> None:
         """Close the file."""

@@ -41,8 +41,9 @@ def hold_lease(directory: Path) -> Iterator[None]:
                 "Let it finish, or stop it with Ctrl-C (SIGINT) and resume then.",
             )
         file.truncate(0)
-        json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
-        file.flush()
+        holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+            os.write(file.fileno(), json.dumps(holder).encode())
         yield
 
 
@@ -76,4 +77,4 @@ def _told(content: str) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f"process {holder['process']} on {holder['host']} since {since}"
     except (ValueError, KeyError, TypeError):
-        return "another process, which has just begun"
+        return "another process, which could not say who it is"

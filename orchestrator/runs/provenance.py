@@ -26,8 +26,11 @@ def provenance(directory: Path) -> dict[str, Any]:
     """
     facts, diff = _look()
     if diff is not None and len(diff) <= LARGEST_DIFF:
-        with contextlib.suppress(OSError):
-            (directory / f"changes-{facts['git_diff'][:12]}.diff").write_text(redacted(diff) + "\n")
+        path = directory / f"changes-{facts['git_diff'][:12]}.diff"
+        try:
+            path.write_text(redacted(diff) + "\n")
+        except OSError:  # a full disk: better nothing than half of it
+            path.unlink(missing_ok=True)
     return facts
 
 

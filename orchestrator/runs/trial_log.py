@@ -26,6 +26,8 @@ class _Progress:
     """By epoch."""
     is_finished: bool = False
     """By its last epoch's own account."""
+    unsaved: str | None = None
+    """Why what it has learned is not kept at present."""
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Take in the next epoch."""
@@ -46,7 +48,7 @@ class TrialLog:
     """
 
     def __init__(self, run: RunFolder) -> None:
-        self._record = run.record
+        self._record, self._tell = run.record, run.tell
         self._trials: dict[str, _Progress] = {}
 
     def hear(self, event: Event) -> None:
@@ -102,7 +104,8 @@ class TrialLog:
         """
         if trial in self._trials:
             self._trials[trial].status = None
-            self._record("trial_restarted", trial=trial, **({"cause": cause} if cause else {}))
+            known: dict[str, Any] = {"cause": cause} if cause else {}
+            self._record("trial_restarted", trial=trial, **known)
             return
         self._record(
             "trial_started", trial=trial, number=number, heard=heard, config=values, resolved=resolved
@@ -113,16 +116,14 @@ class TrialLog:
         """Whether the trial was recorded as begun."""
         return trial in self._trials
 
-    def epoch(
-        self, trial: str, report: Mapping[str, Any], start_seconds: float, *, ended: float | None = None
-    ) -> bool:
+    def epoch(self, trial: str, report: Mapping[str, Any], start_seconds: float, *, ago: float = 0.0) -> bool:
         """One epoch has ended.
 
         Args:
             trial: its trial.
             report: its `EpochReport` as a dict.
             start_seconds: what the trial took to reach its first step.
-            ended: when it did, in seconds since 1970. Default: now.
+            ago: how many seconds before now.
 
         Returns:
             Whether it is a new one, and not repeated.
@@ -140,12 +141,19 @@ class TrialLog:
                 "its last records are lost",
                 f"Remove the folder {trial}/last below the run's trials/, and resume: the trial then starts afresh.",
             )
-        further: dict[str, Any] = {} if ended is None else {"time": ended}
+        further: dict[str, Any] = {}
         if not progress.epochs:
             progress.start_seconds = further["start_seconds"] = start_seconds
+        self._record("epoch", ago=ago, trial=trial, report=report, **further)
         progress.add(report)
-        self._record("epoch", trial=trial, report=report, **further)
         return True
+
+    def unsaved(self, trial: str, reason: str | None) -> None:
+        """What the trial has learned cannot be kept, for this reason; None: it can. What is new is told."""
+        progress = self._trials[trial]
+        if reason is not None and progress.unsaved is None:
+            self._tell("unsaved", trial=trial, reason=reason)
+        progress.unsaved = reason
 
     def _compare(self, trial: str, report: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
         """Record that a repeated epoch is not the one that was recorded, if so."""

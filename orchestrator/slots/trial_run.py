@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.redaction import redacted
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
-from trainables.errors import CheckpointError, OutOfMemory, UserError
+from trainables.errors import CheckpointError, OutOfMemory, StorageError, UserError
 from trainables.training.report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class TrialRun:
         self._next_save = 0.0
         self._state: Path | None = None
         self._unwritten = False  # an epoch was selected whose model is not on disk
+        self.unsaved: str | None = None
+        """Why what the trial has learned is not on disk at present, if so; the trial goes on."""
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
         self._start(checkpoint)
@@ -53,6 +55,7 @@ class TrialRun:
 
         Raises:
             WorkerLost: more than `WORKER_LOSSES` times in this epoch.
+            StorageError: it was the last one, and the selected model cannot be written.
         """
         return self._next_epoch(0.0)[0]
 
@@ -97,7 +100,12 @@ class TrialRun:
         self._unwritten |= report.best
         more = not report.finished and time.monotonic() < until
         if not more:  # of epochs that are told together, the last that was selected
-            self._write_best()
+            try:
+                self._write_best()
+            except StorageError as error:  # tried again after the next epoch
+                if report.finished:
+                    raise
+                self.unsaved = redacted(str(error))
         return report, more
 
     def _write_best(self) -> None:
@@ -109,7 +117,8 @@ class TrialRun:
         """Write the training state, if the last one is old enough.
 
         To be called before an epoch when those before it are recorded, and never else: a state of an epoch that the
-        journal does not know would make that epoch lost to a resume.
+        journal does not know would make that epoch lost to a resume. Nor is a state ahead of the selected model: who
+        goes on from it selects only what is better.
 
         Raises:
             WorkerLost: more than `WORKER_LOSSES` times.
@@ -118,14 +127,15 @@ class TrialRun:
         if self._epoch == 0 or began < self._next_save:
             return
         try:
+            self._write_best()
             self._slot.save(self._last)
         except WorkerLost as loss:
             self._go_on_after(loss)  # from the state before
             return
-        except Exception:  # a full disk, say: what the trial has learned is not worth less for it
-            log.warning("%s: no checkpoint could be written", self._assignment.trial, exc_info=True)
+        except Exception as error:  # a full disk, say: what the trial has learned is not worth less for it
+            self.unsaved = redacted(str(error))
         else:
-            self._state = self._last
+            self._state, self.unsaved = self._last, None
         self._saved(began)
 
     def _saved(self, began: float) -> None:

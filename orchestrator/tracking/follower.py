@@ -4,6 +4,7 @@ How far MLflow has acknowledged is stored after every batch. Killed at any point
 follower goes on from there and tells at most one batch twice, which changes nothing. An outage makes it wait.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -29,7 +30,7 @@ BATCH_SECONDS = 2.0
 LARGEST_SHARE = 0.1
 """Of a core, that telling may take: where it is costly, batches are larger."""
 LEASE_SECONDS = 180.0
-"""For how long MLflow is told that the search is alive; renewed after a third of it."""
+"""For how long MLflow is told that the search is alive; renewed after a third of it, or when the clock was set."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 MOST_FAILURES = 3
 """How often in a row a picture or model is tried again; a later writer tries once more."""
@@ -68,16 +69,17 @@ class Follower:
         with lock:
             self._state = self._attachments.state = read_state(self._directory)
             self._read_told()
-            next_time = next_lease = 0.0
+            next_time = lease = 0.0
             ended = False
             while True:
                 alone = self._alone()
                 new = self._read_new()
                 ended = self._runs.over and (ended or new)
                 due = alone or self._runs.over or time.monotonic() >= next_time
-                expiring = not alone and time.monotonic() >= next_lease
+                left = lease - time.time()
+                expiring = not alone and not LEASE_SECONDS * 2 / 3 < left <= LEASE_SECONDS
                 if expiring and self._runs.renew_lease(time.time() + LEASE_SECONDS):
-                    next_lease = time.monotonic() + LEASE_SECONDS / 3
+                    lease = time.time() + LEASE_SECONDS
                     due = True
                 if due and (self._read > self._state.offset or self._runs.has_news) and self._runs.started:
                     if not self._tell():
@@ -109,6 +111,8 @@ class Follower:
         began = time.monotonic()
         try:
             found = self._attachments.attach_next(self._opened())
+            if found:
+                write_state(self._directory, self._state)
         except Exception as error:
             self._failures += 1
             log.warning("could not attach a picture or a model: %s", error)
@@ -119,7 +123,6 @@ class Follower:
             return not running
         if found:
             self._failures = 0
-            write_state(self._directory, self._state)
             self._next_attachment = time.monotonic() + (time.monotonic() - began) / LARGEST_SHARE
         return found
 
@@ -170,16 +173,18 @@ class Follower:
     def _tell(self) -> bool:
         """Tell MLflow all that was read, however long that takes; False when it is time to give up."""
         self._untold = self._runs.take()
-        wait, since = FIRST_WAIT_SECONDS, time.monotonic()
+        wait, since, problem = FIRST_WAIT_SECONDS, time.monotonic(), ""
         while True:
             try:
                 self._tell_once()
+                self._keep_told()
             except Exception as error:
                 message = redacted(" ".join(str(error).split())) or type(error).__name__
-                if message != self._state.error:
+                if message != problem:
                     log.warning("MLflow cannot be told, waiting: %s", message)
-                    self._state.error = message
-                    write_state(self._directory, self._state)
+                    self._state.error = problem = message
+                    with contextlib.suppress(OSError):  # our disk may be full, which may be the problem
+                        write_state(self._directory, self._state)
                 if self._alone() and time.monotonic() - since > GIVE_UP_SECONDS:
                     log.error(
                         "giving up; finish with: python -m orchestrator.tracking.writer %s", self._directory
@@ -188,14 +193,18 @@ class Follower:
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
             else:
-                if self._state.error is not None:
+                if problem:
                     log.info("MLflow is back after %.0f s", time.monotonic() - since)
-                self._attachments.forget(self._runs.restarted)
-                self._runs.restarted.clear()
-                self._state.error = None
-                self._state.offset = self._read
-                write_state(self._directory, self._state)
+                    self._failures = 0
                 return True
+
+    def _keep_told(self) -> None:
+        """Store how far MLflow was told."""
+        self._attachments.forget(self._runs.restarted)
+        self._runs.restarted.clear()
+        self._state.error = None
+        self._state.offset = self._read
+        write_state(self._directory, self._state)
 
     def _tell_once(self) -> None:
         store = self._opened()

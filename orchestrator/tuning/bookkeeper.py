@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.errors import NotRecorded
 from orchestrator.runs.trial_log import TrialLog
 
 Callback = Callable[..., None]
@@ -55,12 +56,19 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Epochs have ended, or the trial has failed for a reason of its own."""
+        """Epochs have ended, or the trial has failed for a reason of its own.
+
+        Raises:
+            RecordingFailed: its selected model cannot be written.
+        """
         name = trial.config["trial"]
         self._last[name] = result
         for told in result["epochs"]:
-            if self._log.epoch(name, told["report"], result["start_seconds"], ended=told["time"]):
+            if self._log.epoch(name, told["report"], result["start_seconds"], ago=told["ago"]):
                 trial.deaths.clear()  # processes may die as often as they like if the trial gets on in between
+        self._log.unsaved(name, result.get("unsaved"))
+        if "unwritable" in result:
+            raise NotRecorded(result["unwritable"])
 
     @_recording
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

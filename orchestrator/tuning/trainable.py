@@ -12,6 +12,7 @@ from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
 from trainables.config.trial import TrialConfig
+from trainables.errors import StorageError
 
 # Read when a slot's actor is made, on any cluster: trials run where the user is, not in Tune's scratch folder.
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -32,7 +33,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
 
     def setup(self, config: dict[str, Any]) -> None:
         """Open the slot and begin its first trial."""
-        self._idle_since = time.time()
+        self._idle_since = time.monotonic()
         self._slot = open_slot(SlotRequest(**config["slot"]))
         self._begin(config)
 
@@ -57,8 +58,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
     def step(self) -> dict[str, Any]:
         """Train an epoch, and more for as long as `seconds_at_once` says.
 
-        The result holds the `EpochReport` of each and when it ended and, flat, the last one's metrics, which schedulers
-        look at; with `failure`, why the trial ended after them.
+        The result holds the `EpochReport` of each and how many seconds `ago` it ended and, flat, the last one's
+        metrics, which schedulers look at; with `failure`, why the trial ended after them; with `unsaved`, why nothing
+        is kept at present; with `unwritable`, why the selected model is not, though the trial is at its end.
         """
         epochs: list[dict[str, Any]] = []
         result: dict[str, Any] = {"epochs": epochs, "epoch": 0, "done": True}
@@ -69,14 +71,19 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
                 self._run = TrialRun(self._slot, self._assignment)
             self._run.checkpoint_if_due()  # Tune asks for the next epoch when the last one is in the journal
             if self._start_seconds is None:
-                self._start_seconds = time.time() - self._idle_since
+                self._start_seconds = time.monotonic() - self._idle_since
             result["start_seconds"] = self._start_seconds
             for report in self._run.run_epochs(self._seconds_at_once):
-                epochs.append({"report": asdict(report), "time": time.time()})
+                epochs.append({"report": asdict(report), "ended": time.monotonic()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
+            result["unsaved"] = self._run.unsaved
+        except StorageError as error:  # no fault of the trial, which would be repeated for nothing
+            result |= {"unwritable": error.message, "done": True}
         except Exception as error:  # whatever a trial does wrong, the slot stays
             result |= {"failure": explain_failure(error, self._assignment.directory), "done": True}
-        self._idle_since = time.time()
+        self._idle_since = time.monotonic()
+        for told in epochs:  # machines differ in what time it is, not in how long something takes
+            told["ago"] = self._idle_since - told.pop("ended")
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

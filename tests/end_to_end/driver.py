@@ -123,6 +123,19 @@ class Driver:
         return [process for process in self.children() if _title(process).startswith(title)]
 
 
+def writer_of(driver: Driver) -> psutil.Process:
+    """The process that tells MLflow about a run."""
+    (found,) = [
+        child for child in driver.children() if "orchestrator.tracking.writer" in " ".join(child.cmdline())
+    ]
+    return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process is over, which nobody may have taken note of yet."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 @contextlib.contextmanager
 def driver(
     folder: Path,

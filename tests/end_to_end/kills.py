@@ -14,6 +14,14 @@ SAVING_OFTEN = (sys.executable, saving_often.__file__)
 """`equipoise`, with a state before almost every epoch."""
 
 
+def wait_until(happened: Callable[[], bool], *, seconds: float = 90.0) -> None:
+    """Wait until something has happened, of which no command of ours ends."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
 def epochs(directory: Path) -> int:
     """How many epochs the journal has so far."""
     path = directory / "journal.jsonl"

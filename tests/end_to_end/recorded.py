@@ -12,14 +12,17 @@ OF_THE_CLOCK = {"overall/images_per_s", "best/latency_ms", "best/model.latency_m
 """Metrics that are not the same when something is done again."""
 
 
-def assert_the_same(folders: Sequence[Path], name: str) -> None:
+def assert_the_same(
+    folders: Sequence[Path], name: str, databases: tuple[str, str] = ("mlflow.db", "mlflow.db")
+) -> None:
     """The run `name` is, in two folders, the same in its journals and in MLflow."""
-    killed, undisturbed = folders
-    one, other = killed / "equipoise_runs" / name, undisturbed / "equipoise_runs" / name
+    one, other = (folder / "equipoise_runs" / name for folder in folders)
     assert proposals(one) == proposals(other)
     assert curves(one) == curves(other)
     assert endings(one) == endings(other)
-    found, expected = in_mlflow(killed / "mlflow.db"), in_mlflow(undisturbed / "mlflow.db")
+    found, expected = (
+        in_mlflow(folder / database) for folder, database in zip(folders, databases, strict=True)
+    )
     assert found.keys() == expected.keys()
     for run_name, content in expected.items():
         assert found[run_name] == content, run_name
@@ -81,3 +84,13 @@ def in_mlflow(database: Path) -> dict[str, Any]:
             if key not in OF_THE_CLOCK:
                 found[names[run]].setdefault(f"metric {key}", []).append(tuple(point))
     return found
+
+
+def lease(folder: Path) -> float:
+    """Until when a folder's MLflow takes its run for alive, in seconds since 1970; 0 before it was told of it."""
+    database = folder / "mlflow.db"
+    if not database.exists():
+        return 0.0
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("select value from tags where key = 'equipoise.lease'").fetchall()
+    return max((float(value) for (value,) in rows), default=0.0)

@@ -14,6 +14,7 @@ Locks spare work; without them (some network file systems have none) the result 
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trainables.errors import DataError
 
@@ -86,6 +91,13 @@ def writing(root: Path) -> Iterator[None]:
         ) from error
 
 
+def save_array(path: Path, values: NDArray[Any]) -> None:
+    """As `numpy.save`, which does not say why it failed: it writes past Python."""
+    content = io.BytesIO()
+    np.save(content, values)
+    path.write_bytes(content.getbuffer())
+
+
 class Cache:
     """A cache folder. Reading needs no lock; whoever adds something holds the lock of its key."""
 
@@ -143,7 +155,8 @@ class Cache:
     ) -> Path:
         """Make the folder `name` of what `fill` writes, all or nothing. The caller holds its lock.
 
-        What `fill` returns is appended to the name. A folder that is there by then and is `whole` stays.
+        What `fill` returns is appended to the name. A folder that is there by then and is `whole` stays. Failures to
+        write are turned by `fill` itself into messages: it may read as well.
         """
         final = self.root / name
         beside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.cache import Cache, digest_of, stamp, writing
+from trainables.data.cache import Cache, digest_of, save_array, stamp, writing
 from trainables.data.chunks import Chunk, Failure, Wanted, array_chunks, decoded_chunks
 from trainables.data.rows import ArrayImages, EncodedImages
 from trainables.data.threads import in_threads
@@ -166,9 +166,8 @@ def _fill(
             if stream is not None:
                 stream.flush()
                 os.fsync(stream.fileno())
-            np.save(folder / "checks.npy", checks)
-            np.save(folder / "sums.npy", sums)
-            np.save(folder / "squares.npy", squares)
+            for name, values in (("checks", checks), ("sums", sums), ("squares", squares)):
+                save_array(folder / f"{name}.npy", values)
             meta = {"shape": [len(images), *shape], "unreadable": unreadable, "lasting": lasting}
             (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
     finally:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainables.config.data import DataConfig
 from trainables.config.tasks import TaskConfig
-from trainables.data.cache import Cache, cache_root, digest_of, stamp
+from trainables.data.cache import Cache, cache_root, digest_of, stamp, writing
 from trainables.data.columns import Column
 from trainables.data.decode import DecodedImages, Progress, pillow_version
 from trainables.data.decode_sources import decode_sources
@@ -138,23 +138,24 @@ def _store(
         directory = cache.root / "prepared" / digest
         if (found := _loaded(directory)) is not None:
             return found  # the same data by another way
-        cache.add_folder(
-            f"prepared/{digest}",
-            lambda folder: write_prepared(
-                folder,
-                digest=digest,
-                images=[f"../../images/{folder.name}" for folder in images.directories],
-                ids=ids,
-                labels=resolved.labels,
-                classes=resolved.classes,
-                splits=resolved.splits,
-                mean=mean,
-                std=std,
-                dropped=dropped,
-                sources=examples.named_ranges,
-            ),
-            lambda folder: _loaded(folder) is not None,
-        )
+
+        def fill(folder: Path) -> None:
+            with writing(cache.root):
+                write_prepared(
+                    folder,
+                    digest=digest,
+                    images=[f"../../images/{folder.name}" for folder in images.directories],
+                    ids=ids,
+                    labels=resolved.labels,
+                    classes=resolved.classes,
+                    splits=resolved.splits,
+                    mean=mean,
+                    std=std,
+                    dropped=dropped,
+                    sources=examples.named_ranges,
+                )
+
+        cache.add_folder(f"prepared/{digest}", fill, lambda folder: _loaded(folder) is not None)
     return load_prepared(directory)
 
 

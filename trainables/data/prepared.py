@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.cache import save_array
 from trainables.data.joined import JoinedImages
 from trainables.errors import DataError
 
@@ -126,10 +127,10 @@ def write_prepared(
     `images` are the folders of the decoded images, relative to where `directory` will finally be.
     """
     for t, task in enumerate(classes):
-        np.save(directory / f"values.{t}.npy", labels[task].values)
-        np.save(directory / f"present.{t}.npy", labels[task].present)
+        save_array(directory / f"values.{t}.npy", labels[task].values)
+        save_array(directory / f"present.{t}.npy", labels[task].present)
     for name in SPLITS:
-        np.save(directory / f"split.{name}.npy", splits[name])
+        save_array(directory / f"split.{name}.npy", splits[name])
     (directory / "ids.json").write_text(json.dumps(ids), "utf-8")
     meta = {
         "format": FORMAT,

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import PreparedData, TaskLabels
+from trainables.training.storage import writing
 
 FILE = "predictions.safetensors"
 Floats = NDArray[np.float32]
@@ -66,7 +67,7 @@ class Predictions:
         return cls(data.directory, epoch, found)
 
     def save(self, directory: Path) -> None:
-        """Write or replace the file in `directory`, which exists."""
+        """Write or replace the file in `directory`, which exists. Raises `StorageError`."""
         arrays = {
             f"{name}/{task}": np.ascontiguousarray(getattr(own, name))
             for task, own in self.tasks.items()
@@ -74,8 +75,13 @@ class Predictions:
         }
         meta = {"data": str(self.data), "epoch": str(self.epoch), "tasks": json.dumps(list(self.tasks))}
         unfinished = directory / f".{FILE}.tmp"
-        save_file(arrays, unfinished, meta)
-        unfinished.replace(directory / FILE)
+        with writing(directory):
+            try:
+                save_file(arrays, unfinished, meta)
+                unfinished.replace(directory / FILE)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainables.checksum import CHECKSUM, META, DamagedError, verify, with_checksum
 from trainables.errors import CheckpointError
+from trainables.training.storage import writing
 
 FILE = "state.safetensors"
 """Tensors, and in the metadata `meta` as JSON and a checksum."""
@@ -77,8 +78,16 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
     """Write or replace the state in `directory`: one file, written beside, flushed to disk, then renamed.
 
     Whenever the process dies, `directory` does not exist or holds the old state or the new one.
+
+    Raises:
+        StorageError: it cannot be written; what was there stays.
     """
     directory = Path(directory)
+    with writing(directory):
+        _replace(directory, state)
+
+
+def _replace(directory: Path, state: TrainState | ModelState) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp"
     unfinished.mkdir()

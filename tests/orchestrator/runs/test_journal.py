@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_whole_records_only(tmp_path: Path) -> None:
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
         try:
-            with pytest.raises(EquipoiseError, match="cannot write"):
+            with pytest.raises(EquipoiseError, match="cannot be written"):
                 journal.append("epoch", n=1)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -14,7 +14,7 @@ from orchestrator.slots.base import Assignment
 from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.trial_run import TrialRun
 from tests.orchestrator.slots.trials import assignment, not_finite, write_data
-from trainables.errors import OutOfMemory, TrainingError
+from trainables.errors import OutOfMemory, StorageError, TrainingError
 from trainables.training.predictions import Predictions
 from trainables.training.report import EpochReport
 from trainables.training.state import load_model_state, load_state
@@ -66,9 +66,7 @@ def test_fast_epochs_are_not_all_saved(good: Assignment) -> None:
 
 
 @pytest.mark.usefixtures("always_due")
-def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
-    good: Assignment, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(good: Assignment) -> None:
     last = good.directory / "last"
     trial = TrialRun(InProcessSlot(cpus=1), good)
     trial.run_epoch()
@@ -76,12 +74,42 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
     trial.run_epoch()
     with full_disk():
         trial.checkpoint_if_due()
-    assert "t000: no checkpoint could be written" in caplog.text
+    assert trial.unsaved == f"{last} cannot be written: File too large"
     assert load_state(last).meta["epoch"] == 1
     assert [path.name for path in good.directory.iterdir() if path.name.startswith(".")] == []
     assert trial.run_epoch().epoch == 3
     trial.checkpoint_if_due()
     assert load_state(last).meta["epoch"] == 3
+    assert trial.unsaved is None
+
+
+@pytest.mark.usefixtures("always_due")
+def test_a_selected_model_that_cannot_be_written_is_written_later_and_no_state_is_ahead_of_it(
+    good: Assignment,
+) -> None:
+    trial = TrialRun(InProcessSlot(cpus=1), good)
+    with full_disk():
+        report = trial.run_epoch()
+        assert report.best
+        assert trial.unsaved == f"{good.directory / 'best'} cannot be written: File too large"
+    (good.directory / "best").write_text("in the way")
+    trial.checkpoint_if_due()
+    assert not (good.directory / "last").exists()
+    (good.directory / "best").unlink()
+    trial.checkpoint_if_due()
+    assert load_model_state(good.directory / "best").meta["epoch"] == 1
+    assert load_state(good.directory / "last").meta["epoch"] == 1
+    assert trial.unsaved is None
+
+
+def test_a_trial_is_not_done_before_its_selected_model_is_written(good: Assignment) -> None:
+    good.directory.write_text("in the way")
+    trial = TrialRun(InProcessSlot(cpus=1), good)
+    for _ in range(good.config.training.epochs - 1):
+        trial.run_epoch()
+        assert trial.unsaved
+    with pytest.raises(StorageError, match="best cannot be written: "):
+        trial.run_epoch()
 
 
 def cut_off(state: bytes) -> bytes:

@@ -2,8 +2,10 @@
 
 import errno
 import importlib.metadata
+import mmap
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.disks import full, small_disk, used
 from tests.trainables.data.pictures import ALL, COLOR, config, pixels, save, table
-from trainables.data.cache import Cache
+from trainables.data.cache import Cache, save_array
 from trainables.data.chunks import Wanted
 from trainables.data.decode import DecodedImages, decode_all
 from trainables.data.prepare import prepare_data
@@ -288,14 +291,8 @@ def test_no_space(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with small_disk(tmp_path / "disk", kilobytes=64) as disk:
+        yield disk
 
 
 def test_a_full_disk(tmp_path: Path, tiny_disk: Path) -> None:
@@ -307,6 +304,33 @@ def test_a_full_disk(tmp_path: Path, tiny_disk: Path) -> None:
     assert left_over(tiny_disk) == []
     small = config(tmp_path, image_size=4, cache=str(tiny_disk))
     assert len(prepare_data(small, COLOR, seed=0, base=tmp_path).images) == 60
+
+
+def test_wherever_the_disk_becomes_full(tmp_path: Path) -> None:
+    """While images are decoded, or their sums, labels, splits or names are written: the same message, nothing half."""
+    table(tmp_path)
+    settle()
+    with small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        data = config(tmp_path, image_size=16, cache=str(disk / "cache"))
+        whole = prepare_data(data, COLOR, seed=0, base=tmp_path)
+        needed = used(disk)
+        for room in range(0, needed, mmap.PAGESIZE):
+            shutil.rmtree(disk / "cache")
+            with full(disk, room):
+                with pytest.raises(DataError, match="no space") as caught:
+                    prepare_data(data, COLOR, seed=0, base=tmp_path)
+                assert caught.value.key == "data.cache"
+                assert list((disk / "cache").rglob(".*")) == [], room
+            assert prepare_data(data, COLOR, seed=0, base=tmp_path).digest == whole.digest
+
+
+def test_an_array_that_does_not_fit_says_why(tiny_disk: Path) -> None:
+    values = np.arange(20_000, dtype=np.uint16)
+    with full(tiny_disk, mmap.PAGESIZE), pytest.raises(OSError, match="No space left") as caught:
+        save_array(tiny_disk / "values.npy", values)
+    assert caught.value.errno == errno.ENOSPC
+    save_array(tiny_disk / "values.npy", values)
+    assert np.array_equal(np.load(tiny_disk / "values.npy"), values)
 
 
 def test_a_read_only_cache(tmp_path: Path, tiny_disk: Path) -> None:
