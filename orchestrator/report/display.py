@@ -15,7 +15,7 @@ from rich.console import Console
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
-from orchestrator.report.plan import difference, plan, planned_epochs, planned_trials
+from orchestrator.report.plan import difference, left_out, plan, planned_epochs, planned_trials
 from orchestrator.report.search_log import SearchLog, results_of
 from orchestrator.runs.journal import Event
 
@@ -96,6 +96,8 @@ class EventLines(AbstractContextManager["EventLines", None]):
                 self._epoch(event)
             case "epoch_differed":
                 self._line(event, difference(event))
+            case "node_left_out":
+                self._line(event, left_out(event))
             case "trial_ended":
                 self._trial_ended(event)
 

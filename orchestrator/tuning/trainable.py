@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.launch.node_checks import UnfitNode
 from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
@@ -74,6 +75,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
             for report in self._run.run_epochs(self._seconds_at_once):
                 epochs.append({"report": asdict(report), "time": time.time()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
+        except UnfitNode:  # not the trial's fault: Tune starts it again, elsewhere
+            raise
         except Exception as error:  # whatever a trial does wrong, the slot stays
             result |= {"failure": explain_failure(error, self._assignment), "done": True}
         self._idle_since = time.time()
