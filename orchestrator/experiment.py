@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import require_weights, with_earlier_models
-from orchestrator.launch.node_checks import check_nodes
+from orchestrator.launch.node_checks import checked_nodes
 from orchestrator.machines.connection import (
     RayAddress,
     connected,
@@ -70,19 +70,23 @@ def run_search(
         with connected(where, machine, verbose=verbose):
             plan = plan or plan_slots(spec.compute, nodes_of_cluster(), trials=trials)
             prepared = data.result()
-            if not where.is_private:
-                check_nodes(Path(spec.tracking.storage).absolute(), prepared.directory, start.tracking_uri)
-            with open_run(
-                spec,
-                "search",
-                prepared,
-                listeners=listeners,
-                start=start,
-                plan=plan,
-                trials=trials,
-                afterwards=afterwards,
-                earlier=earlier,
-            ) as run:
+            storage = Path(spec.tracking.storage).absolute()
+            with (
+                contextlib.nullcontext()
+                if where.is_private
+                else checked_nodes(storage, prepared.directory, start.tracking_uri) as expected,
+                open_run(
+                    spec,
+                    "search",
+                    prepared,
+                    listeners=listeners,
+                    start=start,
+                    plan=plan,
+                    trials=trials,
+                    afterwards=afterwards,
+                    earlier=earlier,
+                ) as run,
+            ):
                 tuning.result().run_trials(
                     spec,
                     plan,
@@ -91,13 +95,9 @@ def run_search(
                     trials=trials,
                     history=earlier.events if earlier else (),
                     verbose=verbose,
-                    count_slots=None if where.is_private else lambda: _slots_at_present(spec, trials),
+                    expected=expected,
                 )
     return read_search(run.directory)
-
-
-def _slots_at_present(spec: ExperimentSpec, trials: int) -> int:
-    return plan_slots(spec.compute, nodes_of_cluster(), trials=trials).slots
 
 
 def _planned_trials(spec: ExperimentSpec) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.datasets import Datasets
 from orchestrator.earlier_models import require_weights, with_earlier_models
 from orchestrator.errors import ConfigError, EquipoiseError, NotRecorded, RunFailed
-from orchestrator.launch.node_checks import check_nodes
+from orchestrator.launch.node_checks import checked_nodes
 from orchestrator.machines.connection import RayAddress, connected, nodes_of_cluster, this_machine
 from orchestrator.machines.resources import plan_training
 from orchestrator.report.records import SearchRecord
@@ -62,7 +62,8 @@ def train(
         datasets = Datasets(spec, report=decoding_to(listeners))
         data = datasets.of(spec.trial_config())
         if not where.is_private:
-            check_nodes(Path(spec.tracking.storage).absolute(), data.directory, start.tracking_uri)
+            storage = Path(spec.tracking.storage).absolute()
+            stack.enter_context(checked_nodes(storage, data.directory, start.tracking_uri))
         run = stack.enter_context(
             open_run(
                 spec,

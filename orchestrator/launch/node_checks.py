@@ -1,19 +1,20 @@
-"""What must hold on every node of a cluster before a search trains there: one version of everything, one set of files.
+"""What must hold on a node of a cluster before anything trains there: one version of everything, one set of files.
 
-Found out by a task on each node, in one or two seconds, and told with the cure. A cluster of one node passes at once.
+Found out by a task on the node, in one or two seconds, and told with the cure. Nodes that join a search are looked at
+by `newcomers`, and by each slot where it opens: a trial may be there before anybody else.
 """
 
 import hashlib
-import os
 import socket
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import ClusterError, TrackingError
 from orchestrator.tracking.uri import database_path
@@ -21,6 +22,8 @@ from orchestrator.tracking.uri import database_path
 PACKAGES = ("torch", "torchvision", "ray", "numpy")
 """Whose versions must be the same everywhere, besides Python's and our own code."""
 SECONDS_TO_ANSWER = 60.0
+NODE_ID = "ray.io/node-id"
+"""The label by which Ray knows each node."""
 
 
 @dataclass(frozen=True)
@@ -33,52 +36,77 @@ class Sight:
     """Files that the driver wrote or mapped, and that are not there on this node."""
 
 
+class UnfitNode(ClusterError):  # noqa: N818 - named for what is the case
+    """A node differs from the driver's in what it runs or sees."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What every node must have and see."""
+
+    versions: dict[str, str]
+    """The driver's own."""
+    storage: Path
+    """The folder of checkpoints (`tracking.storage`)."""
+    data: Path
+    """The folder of the prepared data."""
+    mark: Path
+    """A file in `storage` that is there for as long as the nodes are in use."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What must be seen everywhere."""
+        return str(self.mark), str(self.data)
+
+    def require_of(self, others: Mapping[str, Sight]) -> None:
+        """Compare nodes with the driver's; `others` are by address.
+
+        Raises:
+            UnfitNode: they differ in what they run or see.
+        """
+        for address, sight in others.items():
+            different = [
+                f"{name} {sight.versions.get(name, 'missing')} (here {ours})"
+                for name, ours in self.versions.items()
+                if sight.versions.get(name) != ours
+            ]
+            if different:
+                raise UnfitNode(
+                    f"node {address} ({sight.host}) has {', '.join(different)}",
+                    "Install the same everywhere: setup_commands in cluster.yaml, then `ray up cluster.yaml` again.",
+                )
+        for folder, path, key, cure in (
+            (
+                self.storage,
+                self.mark,
+                "tracking.storage",
+                "tracking.storage, or EQUIPOISE_STORAGE on the nodes,",
+            ),
+            (self.data, self.data, "data.cache", "data.cache, or EQUIPOISE_CACHE on the nodes,"),
+        ):
+            blind = [address for address, sight in others.items() if str(path) in sight.missing]
+            if blind:
+                raise UnfitNode(
+                    f"{key}: {folder} is not seen on node{'s' * (len(blind) > 1)} {', '.join(blind)}",
+                    f"Set {cure} to a folder that every node mounts under the same path (NFS, EFS, Filestore, Lustre).",
+                )
+
+    def require_here(self) -> None:
+        """Look at the node that this process runs on, as `require_of`."""
+        import ray.util
+
+        self.require_of({ray.util.get_node_ip_address(): look(self.paths)})
+
+
 def look(paths: Sequence[str]) -> Sight:
     """This node's versions, and which of `paths` it does not see."""
-    return Sight(socket.gethostname(), _versions(), tuple(path for path in paths if not os.path.exists(path)))  # noqa: PTH110
+    missing = tuple(path for path in paths if not Path(path).exists())
+    return Sight(socket.gethostname(), own_versions(), missing)
 
 
-def require_alike(here: Sight, others: dict[str, Sight], *, storage: Path, data: Path) -> None:
-    """Compare the nodes with the driver's.
-
-    Args:
-        here: the driver's own.
-        others: by the node's address.
-        storage: the folder of checkpoints (`tracking.storage`).
-        data: the folder of the prepared data.
-
-    Raises:
-        ClusterError: they differ in what they run or see.
-    """
-    for address, sight in others.items():
-        different = [
-            f"{name} {sight.versions.get(name, 'missing')} (here {ours})"
-            for name, ours in here.versions.items()
-            if sight.versions.get(name) != ours
-        ]
-        if different:
-            raise ClusterError(
-                f"node {address} ({sight.host}) has {', '.join(different)}",
-                "Install the same everywhere: setup_commands in cluster.yaml, then `ray up cluster.yaml` again.",
-            )
-    for folder, key, cure in (
-        (storage, "tracking.storage", "tracking.storage, or EQUIPOISE_STORAGE on the nodes,"),
-        (data, "data.cache", "data.cache, or EQUIPOISE_CACHE on the nodes,"),
-    ):
-        blind = [
-            address
-            for address, sight in others.items()
-            if any(Path(path).is_relative_to(folder) for path in sight.missing)
-        ]
-        if blind:
-            raise ClusterError(
-                f"{key}: {folder} is not seen on {len(blind)} of the {len(others) + 1} nodes ({', '.join(blind)})",
-                f"Set {cure} to a folder that every node mounts under the same path (NFS, EFS, Filestore, Lustre).",
-            )
-
-
-def check_nodes(storage: Path, data: Path, tracking_uri: str) -> None:
-    """Look at every live node of the connected cluster.
+@contextmanager
+def checked_nodes(storage: Path, data: Path, tracking_uri: str) -> Iterator[Expected]:
+    """Look at every live node of the connected cluster; what those that join in this context must have.
 
     Args:
         storage: the folder of checkpoints.
@@ -89,46 +117,58 @@ def check_nodes(storage: Path, data: Path, tracking_uri: str) -> None:
         ClusterError: a node does not answer, differs in what it runs, or does not see the folders.
         TrackingError: results would go to a database in a file.
     """
-    import ray
-
-    own = ray.get_runtime_context().get_node_id()
-    nodes = {node["NodeID"]: str(node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]}
-    others = {node: address for node, address in nodes.items() if node != own}
-    if not others:
-        return
-    if database_path(tracking_uri) is not None:
+    others = live_nodes(besides_this=True)
+    if others and database_path(tracking_uri) is not None:
         raise TrackingError(
-            f"tracking.mlflow: {tracking_uri} is a file on one of the cluster's {len(nodes)} nodes, and goes with it",
+            f"tracking.mlflow: {tracking_uri} is a file on one of the cluster's {len(others) + 1} nodes, "
+            "and goes with it",
             "Start a server that all reach (`mlflow server`), and name it: tracking.mlflow or MLFLOW_TRACKING_URI.",
         )
     with _marked(storage) as mark:
-        paths = [str(mark), str(data)]
-        sights = _sights(others, paths)
-        require_alike(look([]), sights, storage=storage, data=data)
+        expected = Expected(own_versions(), storage, data, mark)
+        asked = {address: ask(node, expected) for node, address in others.items()}
+        expected.require_of({address: answer_of(address, answer) for address, answer in asked.items()})
+        yield expected
 
 
-def _sights(others: dict[str, str], paths: list[str]) -> dict[str, Sight]:
+def live_nodes(*, besides_this: bool = False) -> dict[str, str]:
+    """Addresses of the connected cluster's nodes, by id."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id() if besides_this else None
+    return {
+        node["NodeID"]: str(node["NodeManagerAddress"])
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != own
+    }
+
+
+def ask(node: str, expected: Expected) -> Any:
+    """Have the node with this id look at itself: a Ray reference to its `Sight`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = {
-        address: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            paths
-        )
-        for node, address in others.items()
-    }
-    sights: dict[str, Sight] = {}
-    for address, answer in asked.items():
-        try:
-            sights[address] = ray.get(answer, timeout=SECONDS_TO_ANSWER)
-        except Exception as error:  # Ray raises anything
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            raise ClusterError(
-                f"node {address} cannot run Equipoise: {said[-1]}",
-                "Install it there as on the head (setup_commands in cluster.yaml), or take the node out.",
-            ) from error
-    return sights
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(look).remote(expected.paths)
+
+
+def answer_of(address: str, answer: Any, timeout: float = SECONDS_TO_ANSWER) -> Sight:
+    """What the node at `address` said.
+
+    Raises:
+        UnfitNode: it could not, or did not within `timeout` seconds.
+    """
+    import ray
+
+    try:
+        sight: Sight = ray.get(answer, timeout=timeout)
+    except Exception as error:  # Ray raises anything
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnfitNode(
+            f"node {address} cannot run Equipoise: {said[-1]}",
+            "Install it there as on the head (setup_commands in cluster.yaml), or take the node out.",
+        ) from error
+    return sight
 
 
 @contextmanager
@@ -144,7 +184,8 @@ def _marked(folder: Path) -> Iterator[Path]:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def own_versions() -> dict[str, str]:
+    """Of what must be the same everywhere."""
     versions = {"Python": ".".join(map(str, sys.version_info[:3])), "Equipoise's code": _digest_of_code()}
     for package in PACKAGES:
         try:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,18 +97,19 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
     shown = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
     try:
         try:
-            if scratch is not None:
-                with _without_idle_services():
-                    ray.init(
-                        address="local",
-                        num_cpus=int(node.cpus),
-                        num_gpus=int(node.gpus),
-                        include_dashboard=False,
-                        _temp_dir=str(scratch.path),
-                        **shown,
-                    )
-            else:
-                ray.init(address=where.address, **shown)
+            with contextlib.nullcontext() if verbose else _without_reports_of_deaths():
+                if scratch is not None:
+                    with _without_idle_services():
+                        ray.init(
+                            address="local",
+                            num_cpus=int(node.cpus),
+                            num_gpus=int(node.gpus),
+                            include_dashboard=False,
+                            _temp_dir=str(scratch.path),
+                            **shown,
+                        )
+                else:
+                    ray.init(address=where.address, **shown)
         except SystemExit:  # by Ray's handler of SIGTERM, which it puts in place of ours
             raise KeyboardInterrupt from None
         except Exception as error:  # Ray raises anything, bare exceptions among them
@@ -142,20 +143,24 @@ def require_answer(where: RayAddress) -> None:
         ) from error
 
 
-def nodes_of_cluster() -> list[NodeResources]:
-    """What the nodes of the connected cluster have in all: the live ones, and those that its autoscaler may add."""
+def nodes_of_cluster(*, without: Container[str] = ()) -> list[NodeResources]:
+    """What the nodes of the connected cluster have in all: the live ones, and those that its autoscaler may add.
+
+    `without`: ids of nodes that do not count.
+    """
     import ray
 
-    live = [
-        NodeResources(
+    live = {
+        node["NodeID"]: NodeResources(
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             memory=int(node["Resources"].get("memory", 0)),
         )
         for node in ray.nodes()
         if node["Alive"]
-    ]
-    return live + nodes_that_may_come(live)
+    }
+    used = [node for number, node in live.items() if number not in without]
+    return used + nodes_that_may_come(list(live.values()))
 
 
 def set_environment(where: RayAddress) -> None:
@@ -197,6 +202,23 @@ def _without_idle_services() -> Iterator[None]:
     finally:
         for service, start in starts.items():
             setattr(Node, service, start)
+
+
+@contextlib.contextmanager
+def _without_reports_of_deaths() -> Iterator[None]:
+    """Start no listener for what befalls nodes and processes elsewhere.
+
+    It prints on stdout, whatever `log_to_driver` says: fifty lines of a dead raylet's log. What it means for trials is
+    told by whoever shows the run.
+    """
+    from ray._private import worker
+
+    listen = worker.listen_error_messages
+    try:
+        worker.listen_error_messages = lambda *arguments: None
+        yield
+    finally:
+        worker.listen_error_messages = listen
 
 
 def _first_line(error: BaseException) -> str:

@@ -75,6 +75,11 @@ def not_kept(event: Event) -> str:
     return f"{event['trial']} goes on, but what it learns cannot be kept at present: {event['reason']}"
 
 
+def left_out(event: Event) -> str:
+    """What a `node_left_out` event says, for people."""
+    return f"a node that has joined is left out: {event['reason']}. {event['hint']}"
+
+
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
     splits = data.get("splits") or {}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

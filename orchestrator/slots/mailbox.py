@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.launch.node_checks import UnfitNode
 from orchestrator.slots.base import Assignment
 from trainables.errors import DataError, ModelError, TrainingError
 from trainables.training.report import EpochReport
@@ -59,7 +60,7 @@ class Failure:
     """Qualified name of the exception's class."""
     message: str
     traceback: str
-    error: TrainingError | ModelError | DataError | None
+    error: TrainingError | ModelError | DataError | UnfitNode | None
     """The exception itself, if it is one that the user can put right."""
 
 

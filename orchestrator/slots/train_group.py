@@ -19,6 +19,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
+from orchestrator.launch.node_checks import NODE_ID, Expected
 from orchestrator.machines.scratch import ScratchFolder
 from orchestrator.slots.mailbox import Answers, Command, Mailbox
 from orchestrator.slots.reaper import remove_groups_of
@@ -42,15 +43,22 @@ _SETTINGS = {
 class TrainGroup:
     """A worker group that serves commands until it is lost or closed. Launching returns at once."""
 
-    def __init__(self, *, workers: int, cpus: int, gpus: float) -> None:
+    def __init__(self, *, workers: int, cpus: int, gpus: float, expected: Expected | None = None) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
-        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(workers)
+        # Where the slot is: what asks for nothing Ray would put on any node, and with that one it would die.
+        here = {NODE_ID: ray.get_runtime_context().get_node_id()}
+        self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote(workers)
         self._controller: Any = None
         self._folder = ScratchFolder()
         self._trainer = _WarmTrainer(
             _serve,
-            train_loop_config={"mailbox": self._mailbox, "cpus": cpus, "timeout": COLLECTIVE_TIMEOUT},
+            train_loop_config={
+                "mailbox": self._mailbox,
+                "cpus": cpus,
+                "timeout": COLLECTIVE_TIMEOUT,
+                "expected": expected,
+            },
             # nccl refuses two ranks on one device; gloo copies over the host.
             torch_config=TorchConfig(backend="nccl" if gpus >= 1 else "gloo", timeout_s=COLLECTIVE_TIMEOUT),
             scaling_config=ScalingConfig(

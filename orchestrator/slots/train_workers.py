@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from orchestrator.launch.node_checks import Expected
 from orchestrator.slots.base import Assignment, RankFailed, WorkerLost
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, SaveBest, Start
 from orchestrator.slots.train_group import TrainGroup
@@ -20,8 +21,10 @@ class TrainWorkersSlot:
     other exception, and `WorkerLost`.
     """
 
-    def __init__(self, *, workers: int, cpus: int, gpus: float = 0) -> None:
+    def __init__(self, *, workers: int, cpus: int, gpus: float = 0, expected: Expected | None = None) -> None:
+        """`expected`: what must hold on the workers' nodes; see `start`."""
         self._workers = workers
+        self._expected = expected
         self._cpus = cpus
         self._gpus = gpus
         self._group: TrainGroup | None = None
@@ -57,7 +60,9 @@ class TrainWorkersSlot:
 
     def _launch(self) -> None:
         self._generation = 0
-        self._group = TrainGroup(workers=self._workers, cpus=self._cpus, gpus=self._gpus)
+        self._group = TrainGroup(
+            workers=self._workers, cpus=self._cpus, gpus=self._gpus, expected=self._expected
+        )
 
     def _call(self, command: Command) -> dict[int, Outcome]:
         if self._group is None:

@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 from torch.distributed import distributed_c10d
 
+from orchestrator.launch.node_checks import Expected, UnfitNode
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
 from trainables.data.prepared import PreparedData, load_prepared
 from trainables.errors import DataError, ModelError, TrainingError
@@ -23,13 +24,15 @@ from trainables.training.world import World
 def serve(settings: dict[str, Any]) -> None:
     """Ray Train's train function. Ends when the group is aborted or the mailbox is gone.
 
-    `settings`: `mailbox` (actor handle), `cpus` (torch threads) and `timeout` (seconds for one collective).
+    `settings`: `mailbox` (actor handle), `cpus` (torch threads), `timeout` (seconds for one collective) and `expected`
+    (of this node, or None).
     """
     # Ray exports OMP_NUM_THREADS, and nested launchers do too; what the trial asked for is what counts.
     torch.set_num_threads(settings["cpus"])
     rank = ray.train.get_context().get_world_rank()
     mailbox = settings["mailbox"]
-    trial = _Rank(rank, ray.train.torch.get_device(), timedelta(seconds=settings["timeout"]))
+    timeout = timedelta(seconds=settings["timeout"])
+    trial = _Rank(rank, ray.train.torch.get_device(), timeout, settings["expected"])
     turn = mailbox.exchange.remote(rank, Outcome())
     while True:
         command: Command = ray.get(turn)
@@ -44,7 +47,10 @@ def serve(settings: dict[str, Any]) -> None:
 class _Rank:
     """One rank: its part of the running trial, and the data that it keeps mapped between trials."""
 
-    def __init__(self, rank: int, device: torch.device, timeout: timedelta) -> None:
+    def __init__(
+        self, rank: int, device: torch.device, timeout: timedelta, expected: Expected | None
+    ) -> None:
+        self._expected = expected
         self._rank = rank
         self._device = device
         self._timeout = timeout
@@ -84,6 +90,9 @@ class _Rank:
 
     def _start(self, command: Start) -> None:
         self._trainer = None
+        if self._expected is not None:
+            self._expected.require_here()
+            self._expected = None  # a node stays what it is
         self._join_process_group(command.generation)
         assignment = command.assignment
         if self._data is None or self._data.directory != assignment.data:
@@ -116,5 +125,5 @@ def _failure(rank: int, error: Exception) -> Failure:
         type=f"{type(error).__module__}.{type(error).__qualname__}",
         message=str(error),
         traceback=traceback.format_exc(),
-        error=error if isinstance(error, TrainingError | ModelError | DataError) else None,
+        error=error if isinstance(error, TrainingError | ModelError | DataError | UnfitNode) else None,
     )

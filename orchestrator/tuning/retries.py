@@ -4,15 +4,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray.exceptions import NodeDiedError, OutOfMemoryError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError
 from ray.tune.experiment import Trial
 
-Cause = Literal["crash", "out of memory", "loss of the machine"]
+from orchestrator.launch.node_checks import UnfitNode
+
+Cause = Literal["crash", "out of memory", "loss of the machine", "unfit machine"]
 
 BUDGETS: Mapping[Cause, int] = {
     "crash": 2,
     "out of memory": 1,  # with `training.recompute`; what is too much even so stays too much
     "loss of the machine": 20,  # spot machines go and come; the trial has no part in it
+    "unfit machine": 20,  # it is left out within seconds (`Newcomers`); the trial has no part in it
 }
 """How often a trial is started again without getting further. It goes on from its last checkpoint."""
 
@@ -26,7 +29,12 @@ def cause_of(error: BaseException) -> Cause:
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
         return "out of memory"
-    if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in text:
+    if UnfitNode.__name__ in text:
+        return "unfit machine"
+    # Of a process that dies its machine tells at once. Where nobody does, the machine is silent as well.
+    if isinstance(error, NodeDiedError | ActorUnavailableError):
+        return "loss of the machine"
+    if getattr(error, "preempted", False) or "node has died" in text:
         return "loss of the machine"
     return "crash"
 

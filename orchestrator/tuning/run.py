@@ -1,7 +1,8 @@
 """Drive Ray Tune: trials are proposed, run in warm slots, and written down."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -9,7 +10,10 @@ from ray.air._internal import usage
 from ray.tune.execution import class_cache
 
 from orchestrator.datasets import Datasets
-from orchestrator.machines.resources import SlotPlan
+from orchestrator.launch.newcomers import Newcomers
+from orchestrator.launch.node_checks import Expected
+from orchestrator.machines.connection import nodes_of_cluster
+from orchestrator.machines.resources import SlotPlan, plan_slots
 from orchestrator.machines.scratch import scratch_folder
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event
@@ -54,7 +58,7 @@ def run_trials(
     trials: int,
     history: Sequence[Event],
     verbose: bool,
-    count_slots: Callable[[], int] | None = None,
+    expected: Expected | None = None,
 ) -> None:
     """Run the trials of a search until none is left.
 
@@ -66,7 +70,7 @@ def run_trials(
         trials: how many at most.
         history: the journal so far, of a search that is resumed.
         verbose: let Tune speak.
-        count_slots: how many slots fit at present, where nodes may join.
+        expected: what nodes must have that join, where they may.
 
     Raises:
         EquipoiseError: what happens cannot be recorded any more.
@@ -83,7 +87,7 @@ def run_trials(
             "number": number,
             "values": values,
             "directory": str(directory),
-            "slot": plan.slot,
+            "slot": {**plan.slot, "expected": expected},
             "seconds_at_once": 0.0 if scheduler.judges_every_epoch else SECONDS_AT_ONCE,
             **prepare_trial(spec, datasets, values, directory),
         }
@@ -91,12 +95,12 @@ def run_trials(
     searcher = make_searcher(spec.search, space, spec.objectives, seed=spec.seed)
     proposals = TuneSearcher(searcher, assign, trials=trials, slots=plan.slots)
     run.listeners.insert(0, proposals.hear)
-    growth = [] if count_slots is None else [SlotGrowth(proposals, scheduler, count_slots)]
     os.environ |= TUNE_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(plan.slots)}  # see QueueScheduler
     # What Tune writes is never read again: the journal is the truth.
     with (
         scratch_folder() as scratch,
         TrialLog(run) as log,
+        contextlib.nullcontext() if expected is None else Newcomers(expected, run.record) as newcomers,
     ):
         for event in history:
             for hear in (proposals.hear, scheduler.hear, log.hear):
@@ -104,6 +108,12 @@ def run_trials(
         log.settle(scheduler.reasons)
         if not proposals.has_more():
             return
+
+        def count_slots() -> int:
+            nodes = nodes_of_cluster(without=newcomers.not_to_be_used() if newcomers else ())
+            return plan_slots(spec.compute, nodes, trials=trials).slots
+
+        growth = [SlotGrowth(proposals, scheduler, count_slots)] if newcomers else []
         try:
             tune.run(
                 TrialTrainable,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.launch.node_checks import UnfitNode
 from orchestrator.slots.base import Assignment, TrialSlot
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
@@ -79,6 +80,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
             result["unsaved"] = self._run.unsaved
         except StorageError as error:  # no fault of the trial, which would be repeated for nothing
             result |= {"unwritable": error.message, "done": True}
+        except UnfitNode:  # not the trial's fault: Tune starts it again, elsewhere
+            raise
         except Exception as error:  # whatever a trial does wrong, the slot stays
             result |= {"failure": explain_failure(error, self._assignment.directory), "done": True}
         self._idle_since = time.monotonic()

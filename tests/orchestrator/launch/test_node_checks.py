@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import ClusterError
-from orchestrator.launch.node_checks import Sight, look, require_alike
+from orchestrator.launch.node_checks import Expected, Sight, UnfitNode, look
 
 STORAGE, DATA = Path("/mnt/runs"), Path("/mnt/cache/prepared/0")
 HERE = Sight("head", {"Python": "3.11.7", "torch": "2.14.1", "Equipoise's code": "0123abcd"}, ())
 
 
 def check(other: Sight) -> None:
-    require_alike(HERE, {"10.0.0.2": other, "10.0.0.3": HERE}, storage=STORAGE, data=DATA)
+    expected = Expected(HERE.versions, STORAGE, DATA, STORAGE / ".seen-1")
+    expected.require_of({"10.0.0.2": other, "10.0.0.3": HERE})
 
 
 def test_nodes_that_are_alike_pass() -> None:
@@ -35,18 +35,18 @@ def test_nodes_that_are_alike_pass() -> None:
         ),
         (
             replace(HERE, missing=("/mnt/runs/.seen-1",)),
-            "tracking.storage: /mnt/runs is not seen on 1 of the 3 nodes (10.0.0.2)",
+            "tracking.storage: /mnt/runs is not seen on node 10.0.0.2",
             "EQUIPOISE_STORAGE",
         ),
         (
             replace(HERE, missing=("/mnt/cache/prepared/0",)),
-            "data.cache: /mnt/cache/prepared/0 is not seen on 1 of the 3 nodes",
+            "data.cache: /mnt/cache/prepared/0 is not seen on node 10.0.0.2",
             "EQUIPOISE_CACHE",
         ),
     ],
 )
 def test_a_node_that_differs_is_refused_with_the_cure(other: Sight, message: str, cure: str) -> None:
-    with pytest.raises(ClusterError) as error:
+    with pytest.raises(UnfitNode) as error:
         check(other)
     assert message in error.value.message
     assert cure in error.value.hint

@@ -70,6 +70,18 @@ def test_a_repeated_epoch_that_differs_is_shown() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [EventLines, LiveSearch])
+def test_a_node_that_is_left_out_is_shown_with_the_cure(kind: type[EventLines | LiveSearch]) -> None:
+    before, after = resumed()
+    event = {"event": "node_left_out", "time": after[0]["time"], "node": "10.0.0.2"}
+    console = Console(width=200, file=io.StringIO())
+    display = kind(console)
+    display.recall(before)
+    display.on_event({**event, "reason": "node 10.0.0.2 has torch 2.13.0", "hint": "Install the same."})
+    assert isinstance(console.file, io.StringIO)
+    assert "left out: node 10.0.0.2 has torch 2.13.0. Install the same." in console.file.getvalue()
+
+
 @pytest.mark.parametrize("end", [{"status": "interrupted"}, None])
 def test_what_can_go_on_says_how(end: dict[str, str] | None, tmp_path: Path) -> None:
     events = list(search_events(trials=3))

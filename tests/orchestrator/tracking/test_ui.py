@@ -1,5 +1,6 @@
 """`equipoise ui` shows where results are, and leaves nothing behind."""
 
+import http.client
 import signal
 import socket
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,29 @@ def test_it_serves_the_runs_and_ends_without_a_trace(
         assert process.wait(20) == 0
         _, alive = psutil.wait_procs(family, timeout=2)
         assert alive == []
+
+
+@pytest.mark.slow
+def test_it_listens_to_this_machine_only_and_to_its_own_names(tmp_path: Path, store: str) -> None:
+    Follower(write_journal(tmp_path / "digits-pair-001", list(search_events(store))), None).run()
+    port = free_port()
+    with ui(store, port) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        parent = psutil.Process(process.pid)
+        listening = {
+            connection.laddr
+            for member in (parent, *parent.children(recursive=True))
+            for connection in member.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {("127.0.0.1", port)}
+        statuses = {}
+        for host in ("127.0.0.1", f"localhost:{port}", "evil.example.net"):
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                connection.request("GET", "/", headers={"Host": host})
+                statuses[host] = connection.getresponse().status
+        assert statuses == {"127.0.0.1": 200, f"localhost:{port}": 200, "evil.example.net": 403}
 
 
 @pytest.mark.slow

@@ -1,13 +1,24 @@
 """A trial goes on after its slot died, as often as the cause is worth it."""
 
 import pytest
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+)
 
+from orchestrator.launch.node_checks import UnfitNode
 from orchestrator.tuning.retries import BUDGETS, Cause, RetriedTrial, cause_of
 
 ERRORS: dict[Cause, Exception] = {
     "crash": ActorDiedError(),
     "out of memory": RayActorError("ab", "Worker exit type: NODE_OUT_OF_MEMORY", False),
+    "unfit machine": RayTaskError(
+        "step", "node_checks.UnfitNode: node 10.0.0.2 has torch 2.13.0", UnfitNode("")
+    ),
     "loss of the machine": RayActorError("ab", "The actor died because its node has died.", False),
 }
 
@@ -20,6 +31,7 @@ def test_causes_are_told_apart(cause: Cause) -> None:
 def test_what_says_so_by_its_type_is_believed() -> None:
     assert cause_of(OutOfMemoryError("")) == "out of memory"
     assert cause_of(NodeDiedError("")) == "loss of the machine"
+    assert cause_of(ActorUnavailableError("Socket closed", None)) == "loss of the machine"
     assert cause_of(RayActorError("ab", "", False, True)) == "loss of the machine"
 
 
