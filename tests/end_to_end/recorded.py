@@ -91,6 +91,6 @@ def lease(folder: Path) -> float:
     database = folder / "mlflow.db"
     if not database.exists():
         return 0.0
-    with contextlib.closing(sqlite3.connect(database)) as connection:
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
         rows = connection.execute("select value from tags where key = 'equipoise.lease'").fetchall()
     return max((float(value) for (value,) in rows), default=0.0)

@@ -76,7 +76,10 @@ def test_a_search_of_which_a_part_was_stopped_is_the_undisturbed_one(
             time.sleep(max(0.0, began + SECONDS - time.monotonic()))  # how long it is stopped is the subject
             if who != "a slot":
                 assert epochs(going.run) == before
-            assert lease(tmp_path) > time.time() or SECONDS > LEASE_SECONDS * 2 / 3
+            if (
+                who != "driver and writer"
+            ):  # a stopped writer renews nothing, and may hold the database's lock
+                assert lease(tmp_path) > time.time()
         finally:
             for process in stopped:
                 process.resume()
