@@ -31,7 +31,7 @@ model: {{backbone: {{name: small_cnn, width: 24}}, heads: {{default: {{kind: mlp
 training: {{epochs: {EPOCHS}, optimizer: {{name: adam, lr: 3e-3}}, precision: fp32}}
 search: {{trials: {TRIALS}, sampler: random, space: {{training.optimizer.lr: {{log: [1e-3, 1e-2]}}}}}}
 """
-OPTIONS = {1: [], 2: ["-n", "2", "-s", "compute.workers=2", "-s", "training.epochs=12"]}
+OPTIONS = {1: [], 2: ["-n", "1", "-s", "compute.workers=2", "-s", "training.epochs=30"]}
 """Of the command, by workers of each trial."""
 TRAINING = ("ray::TrialTrainable", "ray::RayTrainWorker")
 """How the titles of processes begin that train."""
