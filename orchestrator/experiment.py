@@ -50,7 +50,7 @@ def run_search(
     spec = with_earlier_models(spec, resumed=earlier is not None)
     where, machine = RayAddress.from_environment(), this_machine()
     trials = _planned_trials(spec)
-    if earlier is not None and where.is_private:  # else files may be where only the nodes see them
+    if earlier is not None and where.address is None:  # else files may be where only the nodes see them
         require_weights(spec, earlier, trials)
     # What can never fit is an error before anything starts; a cluster must be asked first.
     plan = plan_slots(spec.compute, [machine], trials=trials) if where.is_private else None

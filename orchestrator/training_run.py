@@ -51,7 +51,7 @@ def train(
     start = RunStart.now(spec, earlier)
     spec = with_earlier_models(spec, resumed=earlier is not None)
     where, machine = RayAddress.from_environment(), this_machine()
-    if earlier is not None and where.is_private:  # else the file may be where only the nodes see it
+    if earlier is not None and where.address is None:  # else the file may be where only the nodes see it
         require_weights(spec, earlier, trials=1)
     with contextlib.ExitStack() as afterwards, contextlib.ExitStack() as stack:
         plan = plan_training(spec.compute, [machine]) if where.is_private else None

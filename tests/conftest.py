@@ -1,6 +1,7 @@
 """Ray's environment, set before any test module imports Ray, and one local cluster for all tests."""
 
 import os
+import signal
 import warnings
 from collections.abc import Generator, Iterator
 
@@ -11,6 +12,8 @@ from orchestrator.machines.connection import RayAddress, connected, set_environm
 from orchestrator.machines.resources import NodeResources
 
 set_environment(RayAddress())
+# A shell's background commands ignore SIGINT, and so would all that a test starts there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("seeded", derandomize=True, database=None, deadline=None)  # the same everywhere
 settings.load_profile("seeded")
 

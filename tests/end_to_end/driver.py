@@ -50,8 +50,6 @@ class Driver:
                 env=environment(extra),
                 stdout=printed,
                 stderr=printed,
-                # A shell's background commands ignore SIGINT, and so would all that a test starts there.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def wait_for(self, happened: Callable[["Driver"], bool], *, seconds: float = 90.0) -> bool:

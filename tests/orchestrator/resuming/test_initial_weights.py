@@ -16,7 +16,7 @@ from orchestrator.tracking import process
 from orchestrator.training_run import train
 from tests.end_to_end.commands import EXPERIMENT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 DONOR = "pairs-train-001"
 
 
