@@ -71,9 +71,11 @@ def test_a_search_killed_again_and_again_is_the_undisturbed_one(
     progress = sorted(draw.sample(range(1, 4 * 24 * 3 // 4), epochs + states))
     points = [moment(count, draw) for moment, count in zip(moments, progress, strict=True)]
     kills = killed_and_resumed(tmp_path, "pairs-001", command_of(kind), points, SAVING_OFTEN)
-    assert sum(kill.training and not kill.half_written for kill in kills) >= epochs - 1
-    assert sum(kill.half_written for kill in kills) >= states
     assert len(kills) == epochs + states
+    assert sum(kill.half_written for kill in kills) >= states
+    # One that was meant for an epoch may come in the state before it, or when the epoch has just ended.
+    assert sum(kill.training for kill in kills) >= epochs + states - 1
+    assert any(kill.training and not kill.half_written for kill in kills)
     assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
 
 
