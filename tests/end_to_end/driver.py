@@ -67,10 +67,10 @@ class Driver:
         self.process.send_signal(signal.SIGSTOP)  # at this very moment; to look around takes longer
         training = self.is_training()
         family = self.children()
+        for slot in self._stopped:  # first: the system wakes what is stopped in a group that loses its parent
+            slot.kill()
         self.process.kill()
         self.process.wait()
-        for slot in self._stopped:
-            slot.kill()
         deadline = time.monotonic() + 30
         while any(_may_train(member) for member in family):
             assert time.monotonic() < deadline, "slots outlive their driver"
