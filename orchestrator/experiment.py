@@ -19,7 +19,8 @@ from orchestrator.machines.resources import plan_slots
 from orchestrator.report.records import SearchRecord
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
-from orchestrator.runs.folder import Listener, RunStart, decoding_to, open_run
+from orchestrator.runs.folder import Listener, decoding_to, open_run
+from orchestrator.runs.start import RunStart
 from orchestrator.spec import ExperimentSpec
 from search_spaces.space import SearchSpace
 

@@ -14,7 +14,8 @@ from orchestrator.machines.resources import plan_training
 from orchestrator.report.records import SearchRecord
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
-from orchestrator.runs.folder import Listener, RunFolder, RunStart, decoding_to, open_run
+from orchestrator.runs.folder import Listener, RunFolder, decoding_to, open_run
+from orchestrator.runs.start import RunStart
 from orchestrator.runs.trial_log import TrialLog
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot

@@ -3,17 +3,16 @@
 import contextlib
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from orchestrator.checkpoints.quota import Keeper
-from orchestrator.errors import EquipoiseError, NotRecorded, TrackingError
+from orchestrator.errors import EquipoiseError, NotRecorded
 from orchestrator.machines.resources import SlotPlan
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import History
@@ -21,14 +20,10 @@ from orchestrator.runs.clock import Clock
 from orchestrator.runs.journal import Event, Journal
 from orchestrator.runs.lease import hold_lease
 from orchestrator.runs.provenance import provenance
+from orchestrator.runs.start import RunStart
 from orchestrator.spec import ExperimentSpec
-from orchestrator.tracking.login import refuses_login
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import (
-    database_path,
-    resolve_tracking_uri,
-    unreachable,
-    with_login,
     without_login,
 )
 from search_spaces.space import SearchSpace
@@ -88,45 +83,6 @@ def decoding_to(listeners: tuple[Listener, ...]) -> Callable[[int, int], None]:
             listener({"event": "decoding", "time": clock.now(), "done": done, "total": total})
 
     return report
-
-
-@dataclass(frozen=True)
-class RunStart:
-    """When a run was asked for, and where its results go."""
-
-    clock: Clock
-    """That of all times of this run, or of its present life."""
-    time: float
-    """By this clock, seconds since 1970."""
-    tracking_uri: str
-
-    @classmethod
-    def now(cls, spec: ExperimentSpec, earlier: History | None = None) -> Self:
-        """Take the time, and see that results can be kept: a run survives a server that goes away, but not a typo.
-
-        Raises:
-            TrackingError: the tracking store cannot be used as configured, its server does not answer, or it refuses
-                the login.
-            EquipoiseError: the folder of results cannot be written.
-        """
-        clock = Clock()
-        began = clock.now()
-        storage = earlier.directory if earlier else Path(spec.tracking.storage).absolute()
-        _require_writable(storage, "tracking.storage", EquipoiseError)
-        uri = with_login(earlier.started["tracking_uri"]) if earlier else resolve_tracking_uri(spec.tracking)
-        if (database := database_path(uri)) is not None:
-            _require_writable(database.parent, "tracking.mlflow", TrackingError)
-        if earlier is None and (reason := unreachable(uri)) is not None:
-            raise TrackingError(
-                f"no MLflow server answers at {without_login(uri)}: {reason}",
-                "Start it, or correct tracking.mlflow or MLFLOW_TRACKING_URI.",
-            )
-        if (reason := refuses_login(uri)) is not None:
-            raise TrackingError(
-                f"the MLflow server at {without_login(uri)} refuses the login: {reason}",
-                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
-            )
-        return cls(clock, began, uri)
 
 
 @contextlib.contextmanager
@@ -240,18 +196,6 @@ def _searched_keys(spec: ExperimentSpec) -> list[str]:
     """What may vary within the search, whether or not a particular trial has it: dotted keys of the config."""
     space = SearchSpace.from_config(spec.search.space, tasks=list(spec.tasks), fixed=spec.resolved())
     return list(space.leaves())
-
-
-def _require_writable(folder: Path, key: str, kind: type[EquipoiseError]) -> None:
-    """Refuse a folder that cannot be written, or made, before anything is started."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise kind(
-            f"{key}: {folder} cannot be written",
-            f"Set {key} to a place you may write to, or change its rights.",
-        )
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from orchestrator.tracking.summary import tell_summary
 from orchestrator.tracking.uri import with_login
 
 LOCK_NAME = "tracking.lock"
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 BATCH_SECONDS = 2.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.1

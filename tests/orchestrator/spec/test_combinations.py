@@ -13,15 +13,9 @@ from orchestrator.spec.sections import ExperimentSpec
 from search_spaces.named import NAMED_SPACES
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
+from tests.orchestrator.spec.files import SMALL
 from trainables.config.fit import misfit
 
-SMALL = """\
-name: small
-data: {source: "builtin:digits-pair"}
-tasks:
-  left: {type: multiclass, label: left}
-  right: {type: multiclass, label: right}
-"""
 FEATURES = "balancing: {method: mgda, gradients: features}\n"
 MGDA = "balancing: {method: mgda}\n"
 FILM = "model: {sharing: {kind: film}}\n"

@@ -13,6 +13,7 @@ from orchestrator.spec import load_spec, parse_spec
 from search_spaces.sharing import KINDS
 from search_spaces.space import SearchSpace
 from search_spaces.suggesters import RandomSuggester
+from tests.orchestrator.spec.files import SMALL
 from trainables.config.balancing import StaticBalancing
 from trainables.config.data import Temperature
 from trainables.config.heads import LinearHead, MLPHead
@@ -20,13 +21,6 @@ from trainables.config.model import NamedBackbone, SmallCNN
 from trainables.config.sharing import MMoESharing, SharingConfig
 from trainables.config.training import SGD, AdamW, Cosine
 
-SMALL = """\
-name: small
-data: {source: "builtin:digits-pair"}
-tasks:
-  left: {type: multiclass, label: left}
-  right: {type: multiclass, label: right}
-"""
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 
 
