@@ -192,7 +192,8 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     assert_nothing_happened(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize(("moment", "slot"), [("checkpoint", "elsewhere")])
+@pytest.mark.parametrize("slot", ["elsewhere", "there"])
+@pytest.mark.parametrize("moment", ["epoch", "checkpoint"])
 @pytest.mark.parametrize("workers", [2], indirect=True)
 def test_a_trial_that_loses_the_machine_of_one_of_its_workers_goes_on_when_there_is_another(
     moment: Moment, slot: str, undisturbed: Path, tmp_path: Path
