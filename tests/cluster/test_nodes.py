@@ -26,6 +26,9 @@ training: {epochs: 12, optimizer: {name: adam, lr: 3e-3}, precision: fp32}
 search: {trials: 5, sampler: random, space: {training.optimizer.lr: {log: [1e-3, 1e-2]}}}
 """
 
+EPOCHS = 60
+"""Of a trial, so that the search lasts longer than a node needs to join, on a fast machine too."""
+
 
 def start_search(cluster: Cluster, folder: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
     token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
@@ -73,7 +76,7 @@ def test_a_node_that_joins_adds_a_slot_and_one_that_dies_loses_no_trial(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    search = start_search(cluster, tmp_path)
+    search = start_search(cluster, tmp_path, "-s", f"training.epochs={EPOCHS}")
     wait_until(lambda: len(running(tmp_path)) == 1, search)
     joined = cluster.add_node(num_cpus=1)
     wait_until(lambda: len(running(tmp_path)) == 2, search)
@@ -84,7 +87,7 @@ def test_a_node_that_joins_adds_a_slot_and_one_that_dies_loses_no_trial(
     epochs = {
         (event["trial"], event["report"]["epoch"]) for event in events(tmp_path) if event["event"] == "epoch"
     }
-    assert len(epochs) == 5 * 12
+    assert len(epochs) == 5 * EPOCHS
 
 
 def test_a_cluster_without_workers_is_asked_for_those_that_may_come(tmp_path: Path) -> None:

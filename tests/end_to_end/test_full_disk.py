@@ -23,12 +23,12 @@ SETTINGS = [
     "search.trials=2",
     "search.space={training.optimizer.lr: {choice: [1e-3, 3e-3]}}",
     "training.epochs=40",
-    "model.backbone.width=64",
+    "model.heads={default: {kind: mlp, hidden: [512]}}",
     "compute.slots=1",
 ]
 SEARCH = ["search", "experiment.yaml", *overridden(SETTINGS)]
 FOR_THE_JOURNAL = 1 << 16
-"""Bytes in which many epochs can be recorded, but no model fits."""
+"""Bytes in which all epochs can be recorded, but no model fits, which has twice as many."""
 
 
 @pytest.fixture(scope="module")
