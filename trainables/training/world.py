@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, distributed
 
+FEW_BYTES = 1 << 14
+"""On CPUs, so small a tensor is gathered and added: half as many messages, each of which may cost a time slice."""
+
 
 class World:
     """Rank, size and device of this worker, and the few collectives that training needs.
@@ -45,8 +48,17 @@ class World:
         return bounds[self.rank], bounds[self.rank + 1]
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Sum over workers, in place."""
-        if self.size > 1:
+        """Sum over workers, in place, and bit-equal on all of them."""
+        if self.size == 1:
+            return tensor
+        # Two workers send no more bytes this way, whatever the size.
+        if tensor.device.type == "cpu" and (self.size == 2 or tensor.nbytes <= FEW_BYTES):
+            parts = [torch.empty_like(tensor) for _ in range(self.size)]
+            distributed.all_gather(parts, tensor)
+            torch.add(parts[0], parts[1], out=tensor)
+            for part in parts[2:]:
+                tensor.add_(part)
+        else:
             distributed.all_reduce(tensor)
         return tensor
 
