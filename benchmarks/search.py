@@ -110,7 +110,7 @@ def main() -> None:
     }
     for repeat in range(options.repeats):
         for name, measured in results.items():
-            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
                 measured.append(CONTENDERS[name](Path(folder)))
             print(f"run {repeat + 1}, {name}: {_text(measured[-1])}", flush=True)
     print()

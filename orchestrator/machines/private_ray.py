@@ -4,8 +4,9 @@
 is waited for. All of them are ours, so they are killed.
 """
 
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psutil
@@ -25,9 +26,12 @@ def end_private_ray() -> None:
 
         def kill(**options: Any) -> None:
             # Only now, when the driver has disconnected: else it says on stderr that a node has died.
-            workers = _children_of(process.pid for process in _processes_of(node))
+            family = list(_family_of(process.pid for process in _processes_of(node)))
+            for process in family:  # all at once: their ends take a while, and none shall start another
+                with contextlib.suppress(psutil.Error):  # ended by itself
+                    process.kill()
             kill_all_processes(check_alive=False, allow_graceful=False)
-            _kill(workers)
+            _wait(family)
 
         node.kill_all_processes = kill
     ray.shutdown()
@@ -37,25 +41,19 @@ def _processes_of(node: Any) -> list[Any]:
     return [info.process for infos in node.all_processes.values() for info in infos]
 
 
-def _children_of(pids: Iterable[int]) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
+def _family_of(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    """These processes and all that they have started, parents first."""
     for pid in pids:
-        try:
-            found += psutil.Process(pid).children(recursive=True)
-        except psutil.Error:  # ended by itself
-            continue
-    return found
+        with contextlib.suppress(psutil.Error):  # ended by itself
+            process = psutil.Process(pid)
+            yield process
+            yield from process.children(recursive=True)
 
 
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.Error:
-            continue
+def _wait(processes: list[psutil.Process]) -> None:
     deadline = time.monotonic() + SECONDS_TO_DIE
     while any(map(_runs, processes)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -25,7 +25,7 @@ from orchestrator.tracking.uri import with_login
 
 LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.05
-BATCH_SECONDS = 2.0
+BATCH_SECONDS = 1.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
 LARGEST_SHARE = 0.1
 """Of a core, that telling may take: where it is costly, batches are larger."""
