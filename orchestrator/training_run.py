@@ -104,6 +104,7 @@ def _train_in(
                 report = trial.run_epoch()
                 log.epoch(TRIAL, asdict(report), start_seconds)
                 log.unsaved(TRIAL, trial.unsaved)
+                log.short_of_memory(TRIAL, trial.short_of_memory)
                 finished = report.finished
         except EquipoiseError:  # what happens cannot be recorded: no fault of the training, which can go on
             raise

@@ -1,14 +1,24 @@
 """The checksum of our safetensors files, whose own format has none: a flipped bit in them is noticed.
 
 CRC-32 of what a file says and holds. It is there for disks and networks, not against whoever changes a file at will.
+Without torch where there are no tensors of its own.
 """
 
 import json
 import zlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    Tensors = (
+        Mapping[str, torch.Tensor | NDArray[Any]] | Mapping[str, torch.Tensor] | Mapping[str, NDArray[Any]]
+    )
+    """By name, on the CPU."""
 
 META = "meta"
 """The key of a file's metadata for what it says, as JSON."""
@@ -20,12 +30,12 @@ class DamagedError(ValueError):
     """What a file holds is not what was written."""
 
 
-def with_checksum(meta: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The metadata of a file that says `meta` and holds `tensors`, which are on the CPU."""
+def with_checksum(meta: str, tensors: "Tensors") -> dict[str, str]:
+    """The metadata of a file that says `meta` and holds `tensors`."""
     return {META: meta, CHECKSUM: checksum(meta, tensors)}
 
 
-def verify(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+def verify(metadata: Mapping[str, str], tensors: "Tensors") -> None:
     """Compare what was read of a file with its checksum, if it has one.
 
     Raises:
@@ -36,10 +46,19 @@ def verify(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
         raise DamagedError("what it holds is not what was written (CRC-32)")
 
 
-def checksum(meta: str, tensors: Mapping[str, Tensor]) -> str:
+def checksum(meta: str, tensors: "Tensors") -> str:
     """CRC-32 of `meta` and of names, types, shapes and numbers of `tensors`, in the order of their names."""
     crc = zlib.crc32(meta.encode())
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted(tensors):
+        tensor = tensors[name]
         crc = zlib.crc32(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode(), crc)
-        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+        crc = zlib.crc32(_bytes(tensor), crc)
     return f"{crc:08x}"
+
+
+def _bytes(tensor: "torch.Tensor | NDArray[Any]") -> memoryview:
+    if isinstance(tensor, np.ndarray):
+        return tensor.reshape(-1).view(np.uint8).data
+    import torch
+
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)

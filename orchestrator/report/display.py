@@ -15,7 +15,15 @@ from rich.console import Console
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
-from orchestrator.report.plan import difference, left_out, not_kept, plan, planned_epochs, planned_trials
+from orchestrator.report.plan import (
+    difference,
+    left_out,
+    less_memory,
+    not_kept,
+    plan,
+    planned_epochs,
+    planned_trials,
+)
 from orchestrator.report.search_log import SearchLog, results_of
 from orchestrator.runs.journal import Event
 
@@ -98,6 +106,8 @@ class EventLines(AbstractContextManager["EventLines", None]):
                 self._line(event, difference(event))
             case "unsaved":
                 self._line(event, not_kept(event))
+            case "short_of_memory":
+                self._line(event, less_memory(event))
             case "node_left_out":
                 self._line(event, left_out(event))
             case "trial_ended":

@@ -16,7 +16,15 @@ from rich.text import Text
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
-from orchestrator.report.plan import difference, left_out, not_kept, plan, planned_epochs, planned_trials
+from orchestrator.report.plan import (
+    difference,
+    left_out,
+    less_memory,
+    not_kept,
+    plan,
+    planned_epochs,
+    planned_trials,
+)
 from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.search_log import SearchLog
 from orchestrator.report.tables import is_unicode, trials_table
@@ -72,6 +80,8 @@ class LiveSearch:
                 self._console.print(Text(difference(event), style="yellow"))
             case "unsaved":
                 self._console.print(Text(not_kept(event), style="yellow"))
+            case "short_of_memory":
+                self._console.print(Text(less_memory(event), style="yellow"))
             case "node_left_out":
                 self._console.print(Text(left_out(event), style="yellow"))
             case "trial_started" | "trial_restarted":

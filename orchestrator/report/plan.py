@@ -75,6 +75,14 @@ def not_kept(event: Event) -> str:
     return f"{event['trial']} goes on, but what it learns cannot be kept at present: {event['reason']}"
 
 
+def less_memory(event: Event) -> str:
+    """What a `short_of_memory` event says, for people."""
+    return (
+        f"{event['trial']} ran out of memory and goes on with training.recompute, which gives the same numbers with "
+        f"less of it: {event['reason']}"
+    )
+
+
 def left_out(event: Event) -> str:
     """What a `node_left_out` event says, for people."""
     return f"a node that has joined is left out: {event['reason']}. {event['hint']}"

@@ -28,6 +28,8 @@ class _Progress:
     """By its last epoch's own account."""
     unsaved: str | None = None
     """Why what it has learned is not kept at present."""
+    short_of_memory: bool = False
+    """It ran out of memory before, and was heard of."""
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Take in the next epoch."""
@@ -62,6 +64,8 @@ class TrialLog:
                 progress = self._trials[event["trial"]]
                 progress.start_seconds = event.get("start_seconds", progress.start_seconds)
                 progress.add(event["report"])
+            case "short_of_memory":
+                self._trials[event["trial"]].short_of_memory = True
             case "trial_ended":
                 self._trials[event["trial"]].status = event["status"]
 
@@ -154,6 +158,13 @@ class TrialLog:
         if reason is not None and progress.unsaved is None:
             self._tell("unsaved", trial=trial, reason=reason)
         progress.unsaved = reason
+
+    def short_of_memory(self, trial: str, reason: str | None) -> None:
+        """The trial ran out of memory, for this reason, and goes on with less. Recorded once."""
+        progress = self._trials[trial]
+        if reason is not None and not progress.short_of_memory:
+            self._record("short_of_memory", trial=trial, reason=reason)
+            progress.short_of_memory = True
 
     def _compare(self, trial: str, report: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
         """Record that a repeated epoch is not the one that was recorded, if so."""

@@ -46,6 +46,8 @@ class TrialRun:
         self._unwritten = False  # an epoch was selected whose model is not on disk
         self.unsaved: str | None = None
         """Why what the trial has learned is not on disk at present, if so; the trial goes on."""
+        self.short_of_memory: str | None = None
+        """How the trial ran out of memory, if it did; it goes on with activations that are computed again."""
         if checkpoint is None and self._last.exists():
             checkpoint = self._last
         self._start(checkpoint)
@@ -77,7 +79,7 @@ class TrialRun:
             except OutOfMemory as error:
                 if self._assignment.config.training.recompute:
                     raise
-                log.warning("%s ran out of memory and goes on with less: %s", self._assignment.trial, error)
+                self.short_of_memory = redacted(str(error))
                 self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
                 self._start(self._state)
                 continue

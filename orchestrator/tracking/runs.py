@@ -131,6 +131,8 @@ class SearchRuns:
                 self._trial_started(event)
             case "epoch":
                 self._epoch(event)
+            case "short_of_memory":
+                self._update(event["trial"]).tags[f"{scheme.TAG}short_of_memory"] = event["reason"]
             case "trial_ended":
                 self._trial_ended(event)
             case "search_ended":

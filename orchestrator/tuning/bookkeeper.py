@@ -67,6 +67,7 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
             if self._log.epoch(name, told["report"], result["start_seconds"], ago=told["ago"]):
                 trial.deaths.clear()  # processes may die as often as they like if the trial gets on in between
         self._log.unsaved(name, result.get("unsaved"))
+        self._log.short_of_memory(name, result.get("short_of_memory"))
         if "unwritable" in result:
             raise NotRecorded(result["unwritable"])
 

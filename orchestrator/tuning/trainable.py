@@ -61,7 +61,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
 
         The result holds the `EpochReport` of each and how many seconds `ago` it ended and, flat, the last one's
         metrics, which schedulers look at; with `failure`, why the trial ended after them; with `unsaved`, why nothing
-        is kept at present; with `unwritable`, why the selected model is not, though the trial is at its end.
+        is kept at present; with `short_of_memory`, how it ran out of it, if it goes on with less; with `unwritable`,
+        why the selected model is not, though the trial is at its end.
         """
         epochs: list[dict[str, Any]] = []
         result: dict[str, Any] = {"epochs": epochs, "epoch": 0, "done": True}
@@ -78,6 +79,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
                 epochs.append({"report": asdict(report), "ended": time.monotonic()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
             result["unsaved"] = self._run.unsaved
+            result["short_of_memory"] = self._run.short_of_memory
         except StorageError as error:  # no fault of the trial, which would be repeated for nothing
             result |= {"unwritable": error.message, "done": True}
         except UnfitNode:  # not the trial's fault: Tune starts it again, elsewhere

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from trainables.checksum import META, DamagedError, verify, with_checksum
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import PreparedData, TaskLabels
 from trainables.training.storage import writing
 
 FILE = "predictions.safetensors"
+NAMES = ("predicted", "confidence", "surprise")
+"""What is kept of each task."""
 Floats = NDArray[np.float32]
 
 
@@ -71,13 +74,13 @@ class Predictions:
         arrays = {
             f"{name}/{task}": np.ascontiguousarray(getattr(own, name))
             for task, own in self.tasks.items()
-            for name in ("predicted", "confidence", "surprise")
+            for name in NAMES
         }
-        meta = {"data": str(self.data), "epoch": str(self.epoch), "tasks": json.dumps(list(self.tasks))}
+        meta = json.dumps({"data": str(self.data), "epoch": self.epoch, "tasks": list(self.tasks)})
         unfinished = directory / f".{FILE}.tmp"
         with writing(directory):
             try:
-                save_file(arrays, unfinished, meta)
+                save_file(arrays, unfinished, with_checksum(meta, arrays))
                 unfinished.replace(directory / FILE)
             except BaseException:
                 unfinished.unlink(missing_ok=True)
@@ -92,18 +95,15 @@ class Predictions:
         """
         try:
             with safe_open(directory / FILE, framework="numpy") as file:
-                meta = file.metadata()
-                tasks = {
-                    task: TaskPredictions(
-                        *(
-                            file.get_tensor(f"{name}/{task}")
-                            for name in ("predicted", "confidence", "surprise")
-                        )
-                    )
-                    for task in json.loads(meta["tasks"])
-                }
-            return cls(Path(meta["data"]), int(meta["epoch"]), tasks)
-        except (OSError, KeyError, SafetensorError) as error:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+                metadata = file.metadata()
+            verify(metadata, arrays)
+            meta = json.loads(metadata[META])
+            tasks = {
+                task: TaskPredictions(*(arrays[f"{name}/{task}"] for name in NAMES)) for task in meta["tasks"]
+            }
+            return cls(Path(meta["data"]), meta["epoch"], tasks)
+        except (OSError, KeyError, SafetensorError, DamagedError) as error:
             raise ValueError(f"{directory / FILE} cannot be read: {error}") from error
 
 

@@ -70,16 +70,34 @@ def test_a_repeated_epoch_that_differs_is_shown() -> None:
     )
 
 
+NEWS = [
+    (
+        {"event": "node_left_out", "reason": "node 10.0.0.2 has torch 2.13.0", "hint": "Install the same."},
+        "left out: node 10.0.0.2 has torch 2.13.0. Install the same.",
+    ),
+    (
+        {"event": "short_of_memory", "trial": "t001", "reason": "Out of memory on cuda:0."},
+        "t001 ran out of memory and goes on with training.recompute, ",
+    ),
+    (
+        {"event": "unsaved", "trial": "t001", "reason": "No space left on device"},
+        "t001 goes on, but what it learns cannot be kept at present: No space left on device",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "expected"), NEWS)
 @pytest.mark.parametrize("kind", [EventLines, LiveSearch])
-def test_a_node_that_is_left_out_is_shown_with_the_cure(kind: type[EventLines | LiveSearch]) -> None:
+def test_what_a_search_got_over_is_shown(
+    kind: type[EventLines | LiveSearch], event: dict[str, str], expected: str
+) -> None:
     before, after = resumed()
-    event = {"event": "node_left_out", "time": after[0]["time"], "node": "10.0.0.2"}
     console = Console(width=200, file=io.StringIO())
     display = kind(console)
     display.recall(before)
-    display.on_event({**event, "reason": "node 10.0.0.2 has torch 2.13.0", "hint": "Install the same."})
+    display.on_event({**event, "time": after[0]["time"]})
     assert isinstance(console.file, io.StringIO)
-    assert "left out: node 10.0.0.2 has torch 2.13.0. Install the same." in console.file.getvalue()
+    assert expected in console.file.getvalue()
 
 
 @pytest.mark.parametrize("end", [{"status": "interrupted"}, None])

@@ -60,6 +60,19 @@ def test_a_repeated_epoch_is_recorded_once(tmp_path: Path) -> None:
     assert (events[-1]["start_seconds"], events[-1]["train_seconds"]) == (0.25, 2.0)
 
 
+def test_that_memory_ran_out_is_recorded_once_and_with_epochs_that_went_well_before(tmp_path: Path) -> None:
+    reason = "Out of memory on cpu."
+    for epochs in ((1, 2), (2, 3)):
+        with Journal(tmp_path) as journal:
+            log = log_of(tmp_path, journal)
+            log.begin("t000", 0, {}, {})
+            for epoch in epochs:
+                log.epoch("t000", report(epoch), 0.0)
+                log.short_of_memory("t000", None if epoch == 1 else reason)
+    said = [event for event in read_journal(tmp_path) if event["event"] == "short_of_memory"]
+    assert [(event["trial"], event["reason"]) for event in said] == [("t000", reason)]
+
+
 def test_a_repeated_epoch_that_differs_is_said(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         log = log_of(tmp_path, journal)

@@ -207,6 +207,7 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_less_and_gets_the_same_num
     trial = TrialRun(slot, good)
     assert [trial.run_epoch().metrics for _ in range(4)] == expected
     assert slot.started == [False, True]
+    assert (undisturbed.short_of_memory, trial.short_of_memory) == (None, "Out of memory on cpu.")
 
 
 def test_what_is_too_much_even_so_fails_the_trial(good: Assignment) -> None:

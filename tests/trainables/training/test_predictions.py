@@ -58,6 +58,15 @@ def test_a_resumed_trainer_leaves_the_file_of_before_alone(tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere" / FILE).exists()
 
 
+def test_a_flipped_bit_is_said(tmp_path: Path) -> None:
+    trained(prepared(), epochs=1).save_best(tmp_path)
+    Predictions.load(tmp_path)
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+    with pytest.raises(ValueError, match="cannot be read: what it holds is not what was written"):
+        Predictions.load(tmp_path)
+
+
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"torn")
     with pytest.raises(ValueError, match="cannot be read"):
