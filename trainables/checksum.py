@@ -1,7 +1,8 @@
 """The checksum of our safetensors files, whose own format has none: a flipped bit in them is noticed.
 
 CRC-32 of what a file says and holds. It is there for disks and networks, not against whoever changes a file at will.
-Without torch where there are no tensors of its own.
+Imports torch only if it is given torch's tensors. Types are named as their library names them: who writes a file with
+one library must verify it with the same.
 """
 
 import json

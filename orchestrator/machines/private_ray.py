@@ -6,7 +6,7 @@ is waited for. All of them are ours, so they are killed.
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import psutil
@@ -26,8 +26,8 @@ def end_private_ray() -> None:
 
         def kill(**options: Any) -> None:
             # Only now, when the driver has disconnected: else it says on stderr that a node has died.
-            family = list(_family_of(process.pid for process in _processes_of(node)))
-            for process in family:  # all at once: their ends take a while, and none shall start another
+            family = _family_of(_pids_of(node))
+            for process in family:  # all at once: their ends take a while
                 with contextlib.suppress(psutil.Error):  # ended by itself
                     process.kill()
             kill_all_processes(check_alive=False, allow_graceful=False)
@@ -37,17 +37,21 @@ def end_private_ray() -> None:
     ray.shutdown()
 
 
-def _processes_of(node: Any) -> list[Any]:
-    return [info.process for infos in node.all_processes.values() for info in infos]
+def _pids_of(node: Any) -> list[int]:
+    """Of the raylet and its like, those that run: an id that is free again may be a stranger's."""
+    processes = [info.process for infos in node.all_processes.values() for info in infos]
+    return [process.pid for process in processes if process.poll() is None]
 
 
-def _family_of(pids: Iterable[int]) -> Iterator[psutil.Process]:
-    """These processes and all that they have started, parents first."""
+def _family_of(pids: Iterable[int]) -> list[psutil.Process]:
+    """These processes, which are stopped and start no others any more, and all that they have started."""
+    family: list[psutil.Process] = []
     for pid in pids:
         with contextlib.suppress(psutil.Error):  # ended by itself
             process = psutil.Process(pid)
-            yield process
-            yield from process.children(recursive=True)
+            process.suspend()
+            family += [process, *process.children(recursive=True)]
+    return family
 
 
 def _wait(processes: list[psutil.Process]) -> None:

@@ -79,7 +79,7 @@ def less_memory(event: Event) -> str:
     """What a `short_of_memory` event says, for people."""
     return (
         f"{event['trial']} ran out of memory and goes on with training.recompute, which gives the same numbers with "
-        f"less of it: {event['reason']}"
+        f"less memory: {event['reason']}"
     )
 
 

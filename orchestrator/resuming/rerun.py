@@ -48,6 +48,8 @@ def rerun(directory: Path, trial: str, *, verbose: bool = False) -> Rerun:
         config = TrialConfig.model_validate(known.resolved)
     except ValidationError:
         raise ConfigError(f"{trial} could not be run then either: {known.reason}") from None
+    if any(event["event"] == "short_of_memory" and event["trial"] == trial for event in history.events):
+        config = config.recomputing()  # the same numbers; as before, it would run out of memory
     datasets = Datasets(spec)
     digests = {"data": (record.data["digest"], datasets.of(spec.trial_config()).digest)}
     now = provenance_now()

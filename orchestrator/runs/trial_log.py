@@ -29,7 +29,7 @@ class _Progress:
     unsaved: str | None = None
     """Why what it has learned is not kept at present."""
     short_of_memory: bool = False
-    """It ran out of memory before, and was heard of."""
+    """It ran out of memory before, and that is recorded."""
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Take in the next epoch."""
@@ -110,6 +110,8 @@ class TrialLog:
             self._trials[trial].status = None
             known: dict[str, Any] = {"cause": cause} if cause else {}
             self._record("trial_restarted", trial=trial, **known)
+            if cause == "out of memory":
+                self.short_of_memory(trial, "Ray ended its process, for want of memory on its machine.")
             return
         self._record(
             "trial_started", trial=trial, number=number, heard=heard, config=values, resolved=resolved

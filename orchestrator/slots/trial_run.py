@@ -79,7 +79,8 @@ class TrialRun:
             except OutOfMemory as error:
                 if self._assignment.config.training.recompute:
                     raise
-                self.short_of_memory = redacted(str(error))
+                self.short_of_memory = redacted(error.message)
+                log.warning("%s goes on with less memory: %s", self._assignment.trial, self.short_of_memory)
                 self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
                 self._start(self._state)
                 continue

@@ -79,13 +79,14 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc] # Ray is untyped
                 epochs.append({"report": asdict(report), "ended": time.monotonic()})
                 result |= {**report.metrics, "epoch": report.epoch, "done": report.finished}
             result["unsaved"] = self._run.unsaved
-            result["short_of_memory"] = self._run.short_of_memory
         except StorageError as error:  # no fault of the trial, which would be repeated for nothing
             result |= {"unwritable": error.message, "done": True}
         except UnfitNode:  # not the trial's fault: Tune starts it again, elsewhere
             raise
         except Exception as error:  # whatever a trial does wrong, the slot stays
             result |= {"failure": explain_failure(error, self._assignment.directory), "done": True}
+        if self._run is not None:
+            result["short_of_memory"] = self._run.short_of_memory
         self._idle_since = time.monotonic()
         for told in epochs:  # machines differ in what time it is, not in how long something takes
             told["ago"] = self._idle_since - told.pop("ended")

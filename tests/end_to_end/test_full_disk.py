@@ -28,7 +28,7 @@ SETTINGS = [
 ]
 SEARCH = ["search", "experiment.yaml", *overridden(SETTINGS)]
 FOR_THE_JOURNAL = 1 << 16
-"""Bytes in which all epochs can be recorded, but no model fits, which has twice as many."""
+"""Bytes in which the epochs of a trial can be recorded. A model needs twice as many."""
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,7 @@ class TrainingConfig(Section):
     """auto: bf16 where the hardware multiplies bf16 natively (GPUs since Ampere, CPUs with AMX), else fp32."""
     recompute: Bool = False
     """Compute the backbone's activations again in the backward pass instead of keeping them: the same numbers with less
-    memory, in about a quarter more time. A trial that runs out of memory is tried again like this."""
+    memory, in about a quarter more time (with methods of gradients by task, more). A trial that runs out of
+    memory is tried again like this."""
     select: Select = Select()
     """Which epoch counts."""

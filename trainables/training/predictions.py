@@ -96,7 +96,7 @@ class Predictions:
         try:
             with safe_open(directory / FILE, framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
             verify(metadata, arrays)
             meta = json.loads(metadata[META])
             tasks = {

@@ -189,7 +189,7 @@ class SmallSlot(InProcessSlot):
 
     def run_epoch(self) -> EpochReport:
         if self.epochs == self.room and not (self.generous and self.started[-1]):
-            raise OutOfMemory("Out of memory on cpu.")
+            raise OutOfMemory("Out of memory on cpu.", hint="Lower something.")
         self.epochs += 1
         return super().run_epoch()
 
