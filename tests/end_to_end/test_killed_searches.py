@@ -86,7 +86,11 @@ def test_a_search_with_early_stopping_killed_again_and_again_is_the_undisturbed_
     kind = "tpe and halving"
     draw = random.Random(kind)
     points = [after_epochs(count, draw) for count in (3, 13, 22)]
-    assert len(killed_and_resumed(tmp_path, "pairs-001", command_of(kind), points)) == len(points)
+    kills = killed_and_resumed(tmp_path, "pairs-001", command_of(kind), points)
+    assert len(kills) == len(points)
+    assert (
+        sum(kill.training for kill in kills) >= len(points) - 1
+    )  # one may come when an epoch has just ended
     assert_the_same([tmp_path, undisturbed(kind, peace)], "pairs-001")
 
 

@@ -58,7 +58,11 @@ def test_with_several_slots_every_trial_and_every_decision_is_as_it_would_have_b
     command = ["search", "experiment.yaml", *overridden(["training.epochs=6", "compute.slots=2"])]
     draw = random.Random("several")
     points = [after_epochs(n, draw) for n in (5, 14, 20)]
-    assert len(killed_and_resumed(tmp_path, "pairs-001", command, points)) == len(points)
+    kills = killed_and_resumed(tmp_path, "pairs-001", command, points)
+    assert len(kills) == len(points)
+    assert (
+        sum(kill.training for kill in kills) >= len(points) - 1
+    )  # one may come when an epoch has just ended
     directory = tmp_path / "equipoise_runs" / "pairs-001"
     history = read_history(directory)
     spec = history.spec()
@@ -66,7 +70,7 @@ def test_with_several_slots_every_trial_and_every_decision_is_as_it_would_have_b
     assert_stopped_again(history, spec)
     found = curves(directory)
     assert {trial for trial, _ in found} == set(endings(directory)) == {f"t{n:03d}" for n in range(8)}
-    for trial in ("t000", "t005", "t007"):
+    for trial in endings(directory):
         assert rerun(directory, trial).is_equal
     runs = in_mlflow(tmp_path / "mlflow.db")
     assert len(runs) == 9

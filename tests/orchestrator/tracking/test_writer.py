@@ -277,7 +277,7 @@ def test_killed_at_random_points(seed: int, tmp_path: Path, store: str, content:
         else:
             time.sleep(max(0.0, killed_at - time.monotonic()))
             writer.send_signal(signal.SIGKILL)
-            writer.wait()
+            assert writer.wait() == -signal.SIGKILL
     assert content(uri) == content(store)
     assert [path.name for path in (tmp_path / "not" / "yet").iterdir() if path.name.startswith(".")] == []
 
