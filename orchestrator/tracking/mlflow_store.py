@@ -142,9 +142,11 @@ class MlflowStore:
             raise
         return None
 
-    def annotate(self, note: str) -> None:
-        """Set the note of the search's own run."""
-        self._client.set_tag(self._state.runs[SEARCH], "mlflow.note.content", note)
+    def annotate(self, note: str, trials: str) -> None:
+        """Set the note of the search's own run, and write all trials, as CSV, beside it."""
+        run_id = self._state.runs[SEARCH]
+        self._write_file(run_id, "trials.csv", trials)
+        self._client.set_tag(run_id, "mlflow.note.content", note)
 
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Log artifacts by path, `images/…` among them as MLflow's image grid expects them."""

@@ -2,6 +2,7 @@
 
 import logging
 
+from orchestrator.report.tables import trials_csv
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.note import last_note
 from orchestrator.tracking.runs import SearchRuns
@@ -12,7 +13,7 @@ log = logging.getLogger("equipoise.tracking")
 
 
 def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> bool:
-    """Write the views, and at the end of the search its note too; whether there was a trial to show already.
+    """Write the views, and at the end of the search its note and `trials.csv` too; whether there was a trial to show already.
 
     One training needs neither.
 
@@ -29,5 +30,5 @@ def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> 
         if refusal is not None:
             log.warning("MLflow refused the saved views: %s", refusal)
     if runs.over:
-        store.annotate(last_note(record, state.view))
+        store.annotate(last_note(record, state.view), trials_csv(record.trials))
     return True

@@ -1,5 +1,6 @@
 """MLflow holds what the journal says, once, whatever is killed or repeated on the way."""
 
+import csv
 import json
 import os
 import random
@@ -15,10 +16,12 @@ from typing import Any
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.runs.journal import FILE_NAME, Journal, read_journal
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
+from orchestrator.tracking.runs import SEARCH
 from orchestrator.tracking.state import FILE_NAME as STATE_NAME
 from orchestrator.tracking.state import read_state
 from orchestrator.tracking.uri import sqlite_uri
@@ -120,6 +123,19 @@ def test_the_pareto_set_stands_out(told: dict[str, dict[str, Any]]) -> None:
     note = runs["digits-pair-001"]["tags"]["mlflow.note.content"]
     assert all(f"| [{trial}](" in note for trial in orange)
     assert runs["digits-pair-001"]["metrics"]["best/hypervolume"] == 0.5
+
+
+def test_the_table_of_trials_is_beside_the_note(search: Path, store: str, content: Read) -> None:
+    assert Follower(search, None).run() == 0
+    run_id = read_state(search).runs[SEARCH]
+    path = MlflowClient(store).download_artifacts(run_id, "trials.csv")
+    rows = list(csv.DictReader(Path(path).read_text().splitlines()))
+    told = {run["tags"].get("equipoise.trial"): run for run in content(store).values()}
+    assert [row["trial"] for row in rows] == [f"t{number:03d}" for number in range(12)]
+    for row in rows:
+        best = told[row["trial"]]["metrics"].get("best/left.accuracy")
+        assert row["left.accuracy"] == ("" if best is None else str(best))
+        assert row["run_id"]
 
 
 def test_telling_twice_changes_nothing(search: Path, store: str, content: Read) -> None:
