@@ -13,9 +13,9 @@ log = logging.getLogger("equipoise.tracking")
 
 
 def tell_summary(store: MlflowStore, runs: SearchRuns, state: TrackingState) -> bool:
-    """Write the views, and at the end of the search its note and `trials.csv` too; whether there was a trial to show already.
+    """Write the views, and at the end of the search its note and table too; whether there was a trial to show already.
 
-    One training needs neither.
+    One training needs none of them.
 
     Raises:
         Exception: MLflow cannot be reached; to be called again.
