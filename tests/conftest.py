@@ -31,10 +31,10 @@ def ray_cluster() -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With EQUIPOISE_NO_SKIPS set, as in continuous integration, what a test lacks is a failure.
 
-    For tests that need something installed on the machine: a browser, or other nodes.
+    For tests that need something of the machine: a browser, other nodes, file systems of their own.
     """
     report = yield
-    installable = any(item.get_closest_marker(name) for name in ("browser", "cluster"))
+    installable = any(item.get_closest_marker(name) for name in ("browser", "cluster", "chaos"))
     if report.skipped and installable and os.environ.get("EQUIPOISE_NO_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which EQUIPOISE_NO_SKIPS forbids: {report.longrepr}"
