@@ -1,6 +1,10 @@
-"""What a trial's configuration becomes in MLflow."""
+"""What a trial's configuration, and what it got over, becomes in MLflow."""
 
+from pathlib import Path
+
+from orchestrator.tracking.runs import SearchRuns
 from orchestrator.tracking.scheme import params_of_trial
+from tests.orchestrator.journals import search_events
 from tests.trainables.synthetic import several, trial
 
 
@@ -24,3 +28,15 @@ def test_a_searched_mapping_is_a_value_of_its_key() -> None:
 def test_the_structure_of_a_model_is_always_said() -> None:
     searched = trial(model={"sharing": {"kind": "mmoe"}}).model_dump(mode="json")
     assert params_of_trial(searched, [])["model.sharing.kind"] == "mmoe"
+
+
+def test_a_trial_that_ran_out_of_memory_says_so() -> None:
+    runs = SearchRuns(Path())
+    for event in search_events(trials=2):
+        runs.feed(event)
+        if event["event"] == "trial_started" and event["trial"] == "t001":
+            reason = "Out of memory on cuda:0."
+            runs.feed({**event, "event": "short_of_memory", "reason": reason})
+    tags = {update.trial: update.tags for update in runs.take()}
+    assert tags["t001"]["equipoise.short_of_memory"] == "Out of memory on cuda:0."
+    assert "equipoise.short_of_memory" not in tags["t000"]
