@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Scale = Literal["scales", "unchanged", "neither"]
+Draws = Literal["nothing", "for tasks", "for numbers", "parts"]
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,16 @@ class Method:
     scale: Scale = "scales"
     """What multiplying all losses by s does to the step: multiply it by s and change no weight, leave it as it is,
     or neither."""
-    random: bool = False
-    """Whether it draws: permuting tasks permutes the weights of the others."""
+    draws: Draws = "nothing"
+    """What is drawn: something for each task by its place, so that the order of tasks decides who gets which draw; or
+    signs for the numbers of gradients, or parts of the batch, which are the same in any order."""
 
 
 METHODS: dict[str, Method] = {
     "static": Method({"method": "static", "weights": {"shape": 0.7, "bright": 2.0}}),
     "equal": Method({"method": "equal"}),
-    "random": Method({"method": "random"}, random=True),
-    "random, dirichlet": Method({"method": "random", "distribution": "dirichlet"}, random=True),
+    "random": Method({"method": "random"}, draws="for tasks"),
+    "random, dirichlet": Method({"method": "random", "distribution": "dirichlet"}, draws="for tasks"),
     "uncertainty": Method({"method": "uncertainty", "step_size": 0.05}, scale="neither"),
     "dwa": Method({"method": "dwa"}),
     "geometric_mean": Method({"method": "geometric_mean"}),
@@ -35,8 +37,8 @@ METHODS: dict[str, Method] = {
     "gradnorm": Method({"method": "gradnorm"}),
     "mgda": Method({"method": "mgda"}),
     "mgda, losses and norms": Method({"method": "mgda", "normalize": "loss+"}),
-    "pcgrad": Method({"method": "pcgrad"}, random=True),
-    "gradvac": Method({"method": "gradvac"}, random=True),
+    "pcgrad": Method({"method": "pcgrad"}, draws="for tasks"),
+    "gradvac": Method({"method": "gradvac"}, draws="for tasks"),
     "cagrad": Method({"method": "cagrad"}),
     "imtl_g": Method({"method": "imtl_g"}),
     "nash_mtl": Method({"method": "nash_mtl"}, scale="unchanged"),
@@ -46,10 +48,10 @@ METHODS: dict[str, Method] = {
     "upgrad": Method({"method": "upgrad"}),
     "dualproj": Method({"method": "dualproj"}),
     "con_fig": Method({"method": "con_fig"}),
-    "graddrop": Method({"method": "graddrop", "leak": 0.2}, random=True),
+    "graddrop": Method({"method": "graddrop", "leak": 0.2}, draws="for numbers"),
     "excess_mtl": Method({"method": "excess_mtl", "step_size": 0.1}),
-    "sdmgrad": Method({"method": "sdmgrad"}, random=True),
-    "modo": Method({"method": "modo"}, scale="neither", random=True),
+    "sdmgrad": Method({"method": "sdmgrad"}, draws="parts"),
+    "modo": Method({"method": "modo"}, scale="neither", draws="parts"),
 }
 ONLY_PARAMETERS = ("excess_mtl", "sdmgrad", "modo")
 """Methods that cannot do with the gradients of features."""
