@@ -55,4 +55,5 @@ class CAGrad(Weighting):
         else:
             found = brentq(excess, low, high, xtol=1e-14, rtol=1e-14) if excess(low) < 0 else low
         weights: Array = equal + np.exp(found) * inner(found)
+        weights[np.diag(gramian_TT) <= 0] = 1 / tasks  # λ is as large as can be there, and does nothing
         return weights
