@@ -6,10 +6,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.contracts.methods import GRADIENT_METHODS, METHODS, ONLY_PARAMETERS, SECTIONS
 from tests.contracts.trainings import moved, multiply, trained, trainer_of, weights, with_twin
-from tests.trainables.synthetic import prepared
+from tests.trainables.synthetic import TASKS, prepared
 from trainables.config.balancing import BalancingConfig
 
 
@@ -106,24 +107,59 @@ def test_most_labels_may_be_missing_for_long(name: str) -> None:
     survives(SECTIONS[name], steps=1000)
 
 
-def test_the_gradient_is_unbiased_when_labels_are_missing_at_random() -> None:
-    """The mean over random masks is the gradient of all labels, however few of them each mask leaves."""
-    one_step = {"epochs": 1, "batch_size": 60}
-    complete = prepared(train=60, val=2, tasks=("shape",))
-    true = moved(trainer_of({"method": "equal"}, tasks=("shape",), data=complete, training=one_step))
+ROWS = 60
+UNEQUAL: dict[str, Any] = {"method": "static", "weights": {"shape": 0.7, "bright": 2.0, "marks": 5.0}}
+"""With which no task is lost in the noise of the others."""
+ONE_STEP = {"epochs": 1, "batch_size": ROWS}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "rate"), [(("shape",), 0.05), (tuple(TASKS), 0.2)], ids=["one task", "three tasks"]
+)
+def test_the_gradient_is_unbiased_when_labels_are_missing_at_random(
+    tasks: tuple[str, ...], rate: float
+) -> None:
+    """Of each task, given that it has a label: the mean over random masks is the gradient of all its labels."""
+    data = prepared(train=ROWS, val=2, tasks=tasks)
+    own = [moved(trainer_of(UNEQUAL, tasks=(task,), data=data, training=ONE_STEP)) for task in tasks]
+    found = over_masks(UNEQUAL, tasks, rate, everyone=True)
+    shares = torch.linalg.lstsq(torch.stack(own, 1), torch.stack(found, 1)).solution
+    for along in shares:
+        error = along.std().item() / math.sqrt(len(found))
+        assert error < 0.2
+        assert along.mean().item() == pytest.approx(1, abs=4 * error)
+
+
+def test_tasks_count_as_often_as_they_have_a_label() -> None:
+    """Of static weights w_t: the mean step over all masks is that of p·w_t, p being how often a task has a label."""
+    rate = 0.01
+    given = {"shape": 0.7, "bright": 2.0, "marks": 1.0}
+    found = over_masks({"method": "static", "weights": given}, tuple(TASKS), rate, everyone=False)
+    p = 1 - (1 - rate) ** ROWS
+    section = {"method": "static", "weights": {task: p * weight for task, weight in given.items()}}
+    true = moved(trainer_of(section, data=prepared(train=ROWS, val=2), training=ONE_STEP))
+    along = torch.stack(found) @ true / (true @ true)
+    error = along.std().item() / math.sqrt(len(found))
+    assert along.mean().item() == pytest.approx(1, abs=4 * error)
+    assert 4 * error < 1 / p - 1  # weights without p would be told apart
+
+
+def over_masks(
+    section: dict[str, Any], tasks: tuple[str, ...], rate: float, *, everyone: bool
+) -> list[Tensor]:
+    """Steps with random masks, each leaving a share `rate` of the labels.
+
+    `everyone`: only of masks that leave each task a label; else of all, and where none is left the step is zero.
+    """
     generator = np.random.default_rng(5)
     found = []
     for _ in range(300):
-        data = prepared(train=60, val=2, tasks=("shape",))
-        data.labels["shape"].present[:60] = generator.random(60) < 0.05
-        if data.labels["shape"].present[:60].any():
-            found.append(
-                moved(trainer_of({"method": "equal"}, tasks=("shape",), data=data, training=one_step))
-            )
-    along = torch.stack(found) @ true / (true @ true)
-    error = along.std().item() / math.sqrt(len(found))
-    assert error < 0.15
-    assert along.mean().item() == pytest.approx(1, abs=4 * error)
+        data = prepared(train=ROWS, val=2, tasks=tasks)
+        for task in tasks:
+            data.labels[task].present[:ROWS] = generator.random(ROWS) < rate
+        if not everyone or all(data.labels[task].present[:ROWS].any() for task in tasks):
+            found.append(moved(trainer_of(section, tasks=tasks, data=data, training=ONE_STEP)))
+    return found
 
 
 def test_weights_cosines_and_labels_are_reported_every_epoch() -> None:
