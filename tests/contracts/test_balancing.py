@@ -9,61 +9,9 @@ import torch
 from torch import Tensor
 
 from tests.contracts.methods import GRADIENT_METHODS, METHODS, ONLY_PARAMETERS, SECTIONS
-from tests.trainables.synthetic import TASKS, prepared, trial
+from tests.contracts.trainings import moved, multiply, trained, trainer_of, weights, with_twin
+from tests.trainables.synthetic import TASKS, prepared
 from trainables.config.balancing import BalancingConfig
-from trainables.data.prepared import PreparedData
-from trainables.tasks.losses import TaskLoss
-from trainables.training.trainer import Trainer
-from trainables.training.world import World
-
-MLP = {"default": {"kind": "mlp", "hidden": [16]}}
-
-
-def trainer_of(section: dict[str, Any], *, lr: float = 0.05, scale: float = 1.0, **options: Any) -> Trainer:
-    """Double precision and plain SGD, so that a step is the gradient. `scale` multiplies all losses."""
-    training = {
-        "epochs": 2,
-        "batch_size": 24,
-        "precision": "fp64",
-        "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.0},
-        **options.pop("training", {}),
-    }
-    data = options.pop("data", None) or prepared(train=72, val=10, labelled=options.pop("labelled", 0.6))
-    config = trial(
-        balancing=section,
-        training=training,
-        model={"backbone": {"name": "small_cnn", "width": 8}, "heads": MLP},
-        **options,
-    )
-    trainer = Trainer(config, data, World.single())
-    for loss in trainer._losses.values():
-        multiply(loss, scale)
-    return trainer
-
-
-def multiply(loss: TaskLoss, scale: float) -> None:
-    total = loss.total
-    loss.total = lambda *a, **k: total(*a, **k) * scale  # type: ignore[method-assign]
-
-
-def trained(trainer: Trainer) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Parameters and what every epoch reported."""
-    reports = [trainer.run_epoch().training for _ in range(trainer.config.training.epochs)]
-    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}, reports
-
-
-def weights(report: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in report.items() if name.endswith(".weight")}
-
-
-def shared(parameters: dict[str, Tensor]) -> Tensor:
-    return torch.cat([p.flatten() for name, p in parameters.items() if name.startswith("backbone")])
-
-
-def moved(trainer: Trainer) -> Tensor:
-    """What the shared parameters moved by."""
-    before = shared(dict(trainer.model.named_parameters())).detach().clone()
-    return shared(trained(trainer)[0]) - before
 
 
 def test_the_table_of_methods_is_complete() -> None:
@@ -102,8 +50,8 @@ def test_multiplying_all_losses_does_what_the_method_says(name: str, factor: flo
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_order_of_tasks_does_not_matter(name: str) -> None:
-    if METHODS[name.removesuffix(" at features")].random:
-        pytest.skip("draws: the order decides who gets which draw")
+    if METHODS[name.removesuffix(" at features")].draws == "for tasks":
+        pytest.skip("the order decides who gets which draw")
     ours, reports = trained(trainer_of(SECTIONS[name]))
     theirs, permuted = trained(trainer_of(SECTIONS[name], tasks=("marks", "shape", "bright")))
     for name_of, p in ours.items():
@@ -125,29 +73,14 @@ def test_one_task_alone_gives_its_own_gradient(name: str) -> None:
         torch.testing.assert_close(ours, gradient)
 
 
-def with_twin(section: dict[str, Any], data: PreparedData) -> Trainer:
-    """One step of the task `shape` and of another one that is the same, initial head included."""
-    data.labels["twin"], data.classes["twin"] = data.labels["shape"], data.classes["shape"]
-    trainer = trainer_of(
-        section | ({"weights": {}} if section["method"] == "static" else {}),
-        tasks={"shape": TASKS["shape"], "twin": TASKS["shape"]},
-        data=data,
-        training={"epochs": 1, "batch_size": 72},
-    )
-    heads = trainer.model.heads
-    heads["task_twin"].load_state_dict(heads["task_shape"].state_dict())
-    return trainer
-
-
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_twin_of_a_task_changes_no_direction(name: str) -> None:
     """Two tasks with the same gradient move the shared part as one of them alone."""
-    if METHODS[name.removesuffix(" at features")].random:
-        pytest.skip("draws")
     data = prepared(train=72, val=10)
     ours = moved(with_twin(SECTIONS[name], data))
     one_step = {"epochs": 1, "batch_size": 72}
-    gradient = moved(trainer_of({"method": "equal"}, tasks=("shape",), data=data, training=one_step))
+    alone = SECTIONS[name] if name == "sdmgrad" else {"method": "equal"}  # steps on a third of the batch
+    gradient = moved(trainer_of(alone, tasks=("shape",), data=data, training=one_step))
     assert torch.cosine_similarity(ours, gradient, dim=0).item() == pytest.approx(1, abs=1e-7)
 
 
@@ -174,24 +107,59 @@ def test_most_labels_may_be_missing_for_long(name: str) -> None:
     survives(SECTIONS[name], steps=1000)
 
 
-def test_the_gradient_is_unbiased_when_labels_are_missing_at_random() -> None:
-    """The mean over random masks is the gradient of all labels, however few of them each mask leaves."""
-    one_step = {"epochs": 1, "batch_size": 60}
-    complete = prepared(train=60, val=2, tasks=("shape",))
-    true = moved(trainer_of({"method": "equal"}, tasks=("shape",), data=complete, training=one_step))
+ROWS = 60
+UNEQUAL: dict[str, Any] = {"method": "static", "weights": {"shape": 0.7, "bright": 2.0, "marks": 5.0}}
+"""With which no task is lost in the noise of the others."""
+ONE_STEP = {"epochs": 1, "batch_size": ROWS}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "rate"), [(("shape",), 0.05), (tuple(TASKS), 0.2)], ids=["one task", "three tasks"]
+)
+def test_the_gradient_is_unbiased_when_labels_are_missing_at_random(
+    tasks: tuple[str, ...], rate: float
+) -> None:
+    """Of each task, given that it has a label: the mean over random masks is the gradient of all its labels."""
+    data = prepared(train=ROWS, val=2, tasks=tasks)
+    own = [moved(trainer_of(UNEQUAL, tasks=(task,), data=data, training=ONE_STEP)) for task in tasks]
+    found = over_masks(UNEQUAL, tasks, rate, everyone=True)
+    shares = torch.linalg.lstsq(torch.stack(own, 1), torch.stack(found, 1)).solution
+    for along in shares:
+        error = along.std().item() / math.sqrt(len(found))
+        assert error < 0.2
+        assert along.mean().item() == pytest.approx(1, abs=4 * error)
+
+
+def test_tasks_count_as_often_as_they_have_a_label() -> None:
+    """Of static weights w_t: the mean step over all masks is that of p·w_t, p being how often a task has a label."""
+    rate = 0.01
+    given = {"shape": 0.7, "bright": 2.0, "marks": 1.0}
+    found = over_masks({"method": "static", "weights": given}, tuple(TASKS), rate, everyone=False)
+    p = 1 - (1 - rate) ** ROWS
+    section = {"method": "static", "weights": {task: p * weight for task, weight in given.items()}}
+    true = moved(trainer_of(section, data=prepared(train=ROWS, val=2), training=ONE_STEP))
+    along = torch.stack(found) @ true / (true @ true)
+    error = along.std().item() / math.sqrt(len(found))
+    assert along.mean().item() == pytest.approx(1, abs=4 * error)
+    assert 4 * error < 1 / p - 1  # weights without p would be told apart
+
+
+def over_masks(
+    section: dict[str, Any], tasks: tuple[str, ...], rate: float, *, everyone: bool
+) -> list[Tensor]:
+    """Steps with random masks, each leaving a share `rate` of the labels.
+
+    `everyone`: only of masks that leave each task a label; else of all, and where none is left the step is zero.
+    """
     generator = np.random.default_rng(5)
     found = []
     for _ in range(300):
-        data = prepared(train=60, val=2, tasks=("shape",))
-        data.labels["shape"].present[:60] = generator.random(60) < 0.05
-        if data.labels["shape"].present[:60].any():
-            found.append(
-                moved(trainer_of({"method": "equal"}, tasks=("shape",), data=data, training=one_step))
-            )
-    along = torch.stack(found) @ true / (true @ true)
-    error = along.std().item() / math.sqrt(len(found))
-    assert error < 0.15
-    assert along.mean().item() == pytest.approx(1, abs=4 * error)
+        data = prepared(train=ROWS, val=2, tasks=tasks)
+        for task in tasks:
+            data.labels[task].present[:ROWS] = generator.random(ROWS) < rate
+        if not everyone or all(data.labels[task].present[:ROWS].any() for task in tasks):
+            found.append(moved(trainer_of(section, tasks=tasks, data=data, training=ONE_STEP)))
+    return found
 
 
 def test_weights_cosines_and_labels_are_reported_every_epoch() -> None:

@@ -42,6 +42,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 EPOCHS = 5  # of 4 steps
 BATCH = 24
+WORKERS: tuple[tuple[int, list[float] | None], ...] = ((1, None), (2, [0.35, 0.65]), (3, [0.5, 0.2, 0.3]))
+"""How many, and their shares of every batch."""
 
 
 def case(model: str, method: str, **sections: Any) -> tuple[TrialConfig, PreparedData]:
@@ -80,7 +82,7 @@ def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str,
 
 def assert_same_training(group: Group, config: TrialConfig, data: PreparedData) -> None:
     alone, reports = train(World.single(), config, data)
-    for workers, shares in ((1, None), (2, [0.35, 0.65]), (3, [0.5, 0.2, 0.3])):
+    for workers, shares in WORKERS:
         results = group.run(workers, train, config, data, shares=shares)
         for tensors, their_reports in results:
             worst = differences(alone, tensors)
@@ -100,15 +102,28 @@ def test_every_method(group: Group, method: str) -> None:
     assert_same_training(group, *case("small_cnn", method))
 
 
+def keep_from_the_first_worker(config: TrialConfig, data: PreparedData, task: str = "bright") -> None:
+    """Only those rows have a label of `task` that come, in every epoch of one step, to other workers than the first."""
+    orders = [epoch_order(91, config.seed, epoch).numpy() for epoch in range(config.training.epochs)]
+    firsts = [World(0, size, torch.device("cpu"), shares).part(91)[1] for size, shares in WORKERS if size > 1]
+    seen = np.unique(np.concatenate([order[: max(firsts)] for order in orders]))
+    present = data.labels[task].present
+    present[:91] = True
+    present[seen] = False
+    assert present[:91].sum() >= 3
+    for order in orders:
+        for first in firsts:
+            assert not present[order[:first]].any()
+            assert present[order[first:]].any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SECTIONS)
 def test_every_method_with_everything_at_once(group: Group, method: str) -> None:
     """Batch normalisation, dropout, stochastic depth, augmentation, and a task that one worker never sees."""
     augmented = {"source": "synthetic", "augment": "light"}
     config, data = case("everything", method, data=augmented, training={"batch_size": 91, "epochs": 4})
-    order = epoch_order(91, config.seed, 0).numpy()
-    data.labels["bright"].present[order[30:]] = False  # the first worker has at least 31 rows
-    data.labels["bright"].present[order[:30:2]] = True
+    keep_from_the_first_worker(config, data)
     assert_same_training(group, config, data)
 
 
@@ -202,10 +217,8 @@ def test_several_sources(group: Group, mixing: Any) -> None:
 
 
 def test_a_task_that_one_worker_never_sees(group: Group) -> None:
-    config, data = case("batch_norm", "static", training={"batch_size": 91, "epochs": 1})
-    order = epoch_order(91, config.seed, 0).numpy()
-    data.labels["bright"].present[order[:30]] = True  # the first worker has at least 31 rows
-    data.labels["bright"].present[order[30:]] = False
+    config, data = case("batch_norm", "static", training={"batch_size": 91, "epochs": 3})
+    keep_from_the_first_worker(config, data)
     assert_same_training(group, config, data)
 
 

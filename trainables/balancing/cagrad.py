@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from trainables.balancing.balancer import NoWeights
 from trainables.balancing.gramian import Array, Gradients, Weighting
 from trainables.balancing.mgda import least_norm_weights
 
@@ -52,7 +53,13 @@ class CAGrad(Weighting):
             high += 3.0
         if excess(high) < 0:  # even λ → ∞ stays within the ball: the gradients cancel
             found = high
+        elif excess(low) >= 0:
+            found = low
         else:
-            found = brentq(excess, low, high, xtol=1e-14, rtol=1e-14) if excess(low) < 0 else low
+            try:
+                found = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)
+            except RuntimeError as error:
+                raise NoWeights(str(error)) from error
         weights: Array = equal + np.exp(found) * inner(found)
+        weights[np.diag(gramian_TT) <= 0] = 1 / tasks  # λ is as large as can be there, and does nothing
         return weights

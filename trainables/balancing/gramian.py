@@ -63,6 +63,7 @@ class Weighting(ABC):
 
         Raises:
             NoWeights: the problem has no solution, or none was found.
+            LinAlgError: eigenvalues or singular values were not found, which is the same to the step.
         """
 
     def advance(self) -> None:  # noqa: B027 a hook for methods with state
@@ -120,7 +121,7 @@ class GramianBalancer(Balancer):
                 losses,
             )
             with (
-                contextlib.suppress(NoWeights),
+                contextlib.suppress(NoWeights, np.linalg.LinAlgError),  # eigenvalues may not converge
                 np.errstate(all="ignore"),
             ):  # `usable` sees what is not finite
                 found = self.weighting.weigh(gradients)

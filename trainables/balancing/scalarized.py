@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchjd import scalarization
 
-from trainables.balancing.balancer import LossBalancer
+from trainables.balancing.balancer import LossBalancer, NoWeights
 from trainables.balancing.step import Step
 
 
@@ -19,6 +19,18 @@ def derivatives(scalarizer: scalarization.Scalarizer, values_T: Tensor) -> Tenso
     return found
 
 
+def positive_losses(step: Step) -> Tensor:
+    """L_t (T,), which have logarithms.
+
+    Raises:
+        NoWeights: one has none.
+    """
+    losses = step.mean_losses()
+    if bool((losses <= 0).any()):
+        raise NoWeights("a loss is not positive and has no logarithm")
+    return losses
+
+
 class GeometricMean(LossBalancer):
     """Geometric loss strategy (Chennupati et al., CVPR Workshops 2019): (Π_t L_t)^(1/T), by TorchJD.
 
@@ -27,7 +39,7 @@ class GeometricMean(LossBalancer):
 
     def task_weights(self, step: Step) -> Sequence[float]:
         """(Π L)^(1/T) / (T·L_t)."""
-        weights: list[float] = derivatives(scalarization.GeometricMean(), step.mean_losses()).tolist()
+        weights: list[float] = derivatives(scalarization.GeometricMean(), positive_losses(step)).tolist()
         return weights
 
 
@@ -48,7 +60,7 @@ class STCH(LossBalancer):
 
     def task_weights(self, step: Step) -> Sequence[float]:
         """Derivatives by L_t, through log L_t."""
-        losses = step.mean_losses()
+        losses = positive_losses(step)
         nadir = torch.from_numpy(self._nadir[self.present(step)])
         if self._epochs < self.warmup_epochs:
             inverse: list[float] = (1 / losses).tolist()
