@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from orchestrator.doctor.nodes import LARGEST_SKEW, clocks
+from orchestrator.doctor.nodes import LARGEST_SKEW, clocks, look_at_nodes
+from orchestrator.machines.connection import RayAddress
 from tests.end_to_end.commands import environment
 from tests.end_to_end.test_ray_address import free_ports
 
@@ -25,6 +26,16 @@ def test_clocks_that_differ_are_told_by_node() -> None:
     (found,) = clocks({"10.0.0.2": LARGEST_SKEW / 2, "10.0.0.3": -2 * LARGEST_SKEW})
     assert (found.code, found.status) == ("node-clock", "warning")
     assert "10.0.0.3 is -60 s off" in found.message
+
+
+def test_nodes_that_could_not_be_counted_are_a_problem(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    nodes = look_at_nodes(RayAddress(f"127.0.0.1:{port}"), {"tracking.storage": tmp_path})
+    (found,) = nodes.findings
+    assert nodes.count is None
+    assert (found.code, found.status) == ("nodes", "problem")
+    assert "nodes could not be counted: cannot reach the cluster" in found.message
+    assert "RAY_ADDRESS" in found.cure
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["without dashboard", "with dashboard"])
