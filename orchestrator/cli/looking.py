@@ -50,7 +50,7 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would break a run here: packages, memory, disks, sockets, GPUs, Ray, MLflow, killed runs."""
+    """Say what would break a run here: packages, memory, disks, sockets, ports, GPUs, Ray, MLflow, killed runs."""
     from orchestrator.doctor.examine import examine
     from orchestrator.doctor.finding import exit_code, print_findings
     from orchestrator.spec import load_spec

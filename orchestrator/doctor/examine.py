@@ -1,17 +1,19 @@
 """All that `equipoise doctor` looks at."""
 
+import os
 import tempfile
 from pathlib import Path
 
 from orchestrator.doctor import machine, services
 from orchestrator.doctor.finding import Finding
+from orchestrator.doctor.nodes import CODES, look_at_nodes
+from orchestrator.doctor.ports import ports
 from orchestrator.doctor.runs import runs
-from orchestrator.machines.connection import RayAddress, nodes_of_cluster
+from orchestrator.doctor.upload import submits_jobs, working_directory
+from orchestrator.machines.connection import RayAddress
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.uri import resolve_tracking_uri
 from trainables.data.cache import cache_root
-
-SECONDS_TO_ANSWER = 5
 
 
 def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
@@ -22,10 +24,9 @@ def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
     storage = Path(spec.tracking.storage if spec is not None else "equipoise_runs")
     cache = cache_root(spec.data.cache if spec is not None else None, Path.cwd())
     places = {"tracking.storage": storage, "data.cache": cache, "TMPDIR": Path(tempfile.gettempdir())}
-    cluster = list(services.ray())
-    reached = all(finding.status != "problem" for finding in cluster)
+    cluster, several_nodes = _cluster({key: places[key] for key in CODES})
     tracking = spec.tracking if spec is not None else "auto"
-    store = list(services.mlflow(tracking, several_nodes=reached and _several_nodes()))
+    store = list(services.mlflow(tracking, several_nodes=several_nodes))
     uri = None if any(finding.status == "problem" for finding in store) else resolve_tracking_uri(tracking)
     return [
         *machine.packages(),
@@ -33,6 +34,7 @@ def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
         machine.shared_memory(),
         *machine.disks(places),
         machine.sockets(),
+        ports(),
         machine.gpus(),
         *cluster,
         *store,
@@ -40,16 +42,22 @@ def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
     ]
 
 
-def _several_nodes() -> bool:
-    """Whether the cluster that would be used has more than one node; asking a private Ray is no use."""
-    where = RayAddress.from_environment()
-    if where.is_private:
-        return False
-    if where.is_connected:
-        return len(nodes_of_cluster()) > 1
-    from ray.util.state import list_nodes
+def _cluster(places: dict[str, Path]) -> tuple[list[Finding], bool]:
+    """What there is to say of the Ray that would be used, and whether it has more than one node.
 
-    try:
-        return len(list_nodes(filters=[("state", "=", "ALIVE")], timeout=SECONDS_TO_ANSWER)) > 1
-    except Exception:  # no dashboard to ask: said by another finding
-        return False
+    `places`: the folders that every node must see, by key.
+    """
+    where = RayAddress.from_environment()
+    found = list(services.ray())
+    several_nodes = False
+    if not where.is_private and all(finding.status != "problem" for finding in found):
+        nodes = look_at_nodes(where, places)
+        found += nodes.findings
+        several_nodes = nodes.count is not None and nodes.count > 1
+        place = services.dashboard_by_default(where) if nodes.count is None else nodes.dashboard
+        if place is not None:
+            found.append(services.dashboard(place))
+    submitted = submits_jobs(os.environ)
+    if submitted or not where.is_private:
+        found.append(working_directory(Path.cwd(), submitted=submitted))
+    return found, several_nodes

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -13,9 +14,16 @@ from urllib.request import Request, urlopen
 
 from orchestrator.doctor.finding import Finding
 from orchestrator.errors import ClusterError, TrackingError
-from orchestrator.machines.connection import RayAddress, require_answer
+from orchestrator.machines.connection import AUTH_MODE, RayAddress, require_answer
 from orchestrator.tracking.login import login_headers
-from orchestrator.tracking.uri import Tracking, database_path, is_remote, resolve_tracking_uri, without_login
+from orchestrator.tracking.uri import (
+    Tracking,
+    database_path,
+    is_folder,
+    is_remote,
+    resolve_tracking_uri,
+    without_login,
+)
 
 PATIENCE = 3.0
 """Seconds that a server has to answer."""
@@ -29,17 +37,17 @@ def ray() -> Iterator[Finding]:
     """The Ray that a run would use."""
     where = RayAddress.from_environment()
     if where.is_private:
-        yield Finding(
-            "ray", "ok", "a private Ray with a token of its own would be started; RAY_ADDRESS is not set"
-        )
+        yield _private_ray()
         return
     try:
         require_answer(where)
     except ClusterError as error:
         yield Finding("ray", "problem", error.message, error.hint)
         return
-    yield Finding("ray", "ok", f"a cluster listens at {where.address}")
-    mode = os.environ.get("RAY_AUTH_MODE", "")
+    yield Finding(
+        "ray", "ok", f"a cluster listens at {where.address or 'the address this process is connected to'}"
+    )
+    mode = os.environ.get(AUTH_MODE, "")
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if mode == "token" and not os.environ.get("RAY_AUTH_TOKEN") and not token.exists():
         yield Finding(
@@ -48,33 +56,59 @@ def ray() -> Iterator[Finding]:
             "RAY_AUTH_MODE is token, and there is no token",
             f"Set RAY_AUTH_TOKEN, or write the cluster's token to {token}.",
         )
-    host = (where.address or "").rpartition("://")[2].rpartition(":")[0].strip("[]")
-    if host:
-        yield dashboard(host)
 
 
-def dashboard(host: str, port: int = DASHBOARD_PORT) -> Finding:
-    """Whether a stranger could run commands through the cluster's dashboard."""
+def _private_ray() -> Finding:
+    mode = os.environ.get(AUTH_MODE) or "token"
+    if mode.lower() == "token":
+        return Finding(
+            "ray", "ok", "a private Ray with a token of its own would be started; RAY_ADDRESS is not set"
+        )
+    return Finding(
+        "ray-token",
+        "warning",
+        f"{AUTH_MODE} is {mode}: users of this machine may run code in a run's private Ray",
+        f"Unset {AUTH_MODE}: each run then has a token of its own.",
+    )
+
+
+def dashboard_by_default(where: RayAddress) -> str | None:
+    """Where the dashboard of a cluster is if nobody said otherwise, as `host:port`."""
+    host = (where.address or "").rpartition("://")[2].rpartition(":")[0]
+    return f"{host}:{DASHBOARD_PORT}" if host else None
+
+
+def dashboard(place: str) -> Finding:
+    """Whether a stranger could run commands through the cluster's dashboard at `place` (`host:port`)."""
+    host = place.rpartition(":")[0].strip("[]")
+    status = 200
     try:
-        with urlopen(f"http://{host}:{port}/api/version", timeout=PATIENCE):
-            is_open = True
-    except HTTPError:
-        is_open = False  # it asks who we are
-    except (URLError, OSError):
-        return Finding("ray-dashboard", "ok", f"no dashboard answers at {host}:{port}")
-    if not is_open:
-        return Finding("ray-dashboard", "ok", f"the dashboard at {host}:{port} asks for a token")
+        with urlopen(f"http://{place}/api/version", timeout=PATIENCE):
+            pass
+    except HTTPError as error:
+        status = error.code
+    except (URLError, OSError, HTTPException):
+        return Finding("ray-dashboard", "ok", f"no dashboard answers at {place}")
+    if status >= 400 and status not in (401, 403):
+        return Finding(
+            "ray-dashboard",
+            "warning",
+            f"what listens at {place} answers {status}: whether it asks for a token is not known",
+            "See that Ray's dashboard runs there with RAY_AUTH_MODE=token, or that nothing else hides it.",
+        )
+    if status >= 400:
+        return Finding("ray-dashboard", "ok", f"the dashboard at {place} asks for a token")
     if host in LOOPBACK:
         return Finding(
             "ray-dashboard",
             "warning",
-            f"the dashboard at {host}:{port} asks for no token: users of this machine may run jobs",
+            f"the dashboard at {place} asks for no token: users of this machine may run jobs",
             "Start Ray with RAY_AUTH_MODE=token.",
         )
     return Finding(
         "ray-dashboard",
         "problem",
-        f"the dashboard at {host}:{port} asks for no token: whoever reaches it runs commands there",
+        f"the dashboard at {place} asks for no token: whoever reaches it runs commands there",
         "Start Ray with --dashboard-host=127.0.0.1 and RAY_AUTH_MODE=token.",
     )
 
@@ -84,7 +118,9 @@ def mlflow(tracking: Tracking | str, *, several_nodes: bool) -> Iterator[Finding
     try:
         uri = resolve_tracking_uri(tracking)
     except TrackingError as error:
-        yield Finding("mlflow", "problem", error.message, error.hint)
+        yield Finding(
+            "tracking-file" if is_folder(tracking) else "mlflow", "problem", error.message, error.hint
+        )
         return
     if (path := database_path(uri)) is not None:
         if several_nodes:

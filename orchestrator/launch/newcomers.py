@@ -68,7 +68,7 @@ class Newcomers:
                 self._hear(node, self._asked[node])
             elif node not in self._fit and node not in self._kept_full:
                 until = time.monotonic() + SECONDS_TO_ANSWER
-                self._asked[node] = _Asked(address, ask(node, self._expected), until)
+                self._asked[node] = _Asked(address, ask(node, self._expected.paths), until)
         return live.keys() - self._fit
 
     def _hear(self, node: str, asked: _Asked) -> None:

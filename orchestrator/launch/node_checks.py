@@ -7,6 +7,7 @@ by `newcomers`, and by each slot where it opens: a trial may be there before any
 import hashlib
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from orchestrator.tracking.uri import database_path
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy")
 """Whose versions must be the same everywhere, besides Python's and our own code."""
+VARIABLES = {"tracking.storage": "EQUIPOISE_STORAGE", "data.cache": "EQUIPOISE_CACHE"}
+"""What names the folder of a key on the nodes of a cluster."""
 SECONDS_TO_ANSWER = 60.0
 NODE_ID = "ray.io/node-id"
 """The label by which Ray knows each node."""
@@ -34,6 +37,8 @@ class Sight:
     versions: dict[str, str]
     missing: tuple[str, ...]
     """Files that the driver wrote or mapped, and that are not there on this node."""
+    clock: float
+    """The time there when it looked, in seconds since 1970."""
 
 
 class UnfitNode(ClusterError):  # noqa: N818 - named for what is the case
@@ -64,32 +69,9 @@ class Expected:
         Raises:
             UnfitNode: they differ in what they run or see.
         """
-        for address, sight in others.items():
-            different = [
-                f"{name} {sight.versions.get(name, 'missing')} (here {ours})"
-                for name, ours in self.versions.items()
-                if sight.versions.get(name) != ours
-            ]
-            if different:
-                raise UnfitNode(
-                    f"node {address} ({sight.host}) has {', '.join(different)}",
-                    "Install the same everywhere: setup_commands in cluster.yaml, then `ray up cluster.yaml` again.",
-                )
-        for folder, path, key, cure in (
-            (
-                self.storage,
-                self.mark,
-                "tracking.storage",
-                "tracking.storage, or EQUIPOISE_STORAGE on the nodes,",
-            ),
-            (self.data, self.data, "data.cache", "data.cache, or EQUIPOISE_CACHE on the nodes,"),
-        ):
-            blind = [address for address, sight in others.items() if str(path) in sight.missing]
-            if blind:
-                raise UnfitNode(
-                    f"{key}: {folder} is not seen on node{'s' * (len(blind) > 1)} {', '.join(blind)}",
-                    f"Set {cure} to a folder that every node mounts under the same path (NFS, EFS, Filestore, Lustre).",
-                )
+        require_alike(self.versions, others)
+        require_seen("tracking.storage", self.storage, self.mark, others)
+        require_seen("data.cache", self.data, self.data, others)
 
     def require_here(self) -> None:
         """Look at the node that this process runs on, as `require_of`."""
@@ -98,10 +80,44 @@ class Expected:
         self.require_of({ray.util.get_node_ip_address(): look(self.paths)})
 
 
+def require_alike(versions: Mapping[str, str], others: Mapping[str, Sight]) -> None:
+    """Compare nodes, by address, with the driver's `versions`.
+
+    Raises:
+        UnfitNode: one has others.
+    """
+    for address, sight in others.items():
+        different = [
+            f"{name} {sight.versions.get(name, 'missing')} (here {ours})"
+            for name, ours in versions.items()
+            if sight.versions.get(name) != ours
+        ]
+        if different:
+            raise UnfitNode(
+                f"node {address} ({sight.host}) has {', '.join(different)}",
+                "Install the same everywhere: setup_commands in cluster.yaml, then `ray up cluster.yaml` again.",
+            )
+
+
+def require_seen(key: str, folder: Path, path: Path, others: Mapping[str, Sight]) -> None:
+    """See that nodes, by address, see `path`, which stands for the `folder` that `key` names.
+
+    Raises:
+        UnfitNode: some do not.
+    """
+    blind = [address for address, sight in others.items() if str(path) in sight.missing]
+    if blind:
+        raise UnfitNode(
+            f"{key}: {folder} is not seen on node{'s' * (len(blind) > 1)} {', '.join(blind)}",
+            f"Set {key}, or {VARIABLES[key]} on the nodes, to a folder that every node mounts under the same path "
+            "(NFS, EFS, Filestore, Lustre).",
+        )
+
+
 def look(paths: Sequence[str]) -> Sight:
-    """This node's versions, and which of `paths` it does not see."""
+    """This node's versions and clock, and which of `paths` it does not see."""
     missing = tuple(path for path in paths if not Path(path).exists())
-    return Sight(socket.gethostname(), own_versions(), missing)
+    return Sight(socket.gethostname(), own_versions(), missing, time.time())
 
 
 @contextmanager
@@ -124,9 +140,9 @@ def checked_nodes(storage: Path, data: Path, tracking_uri: str) -> Iterator[Expe
             "and goes with it",
             "Start a server that all reach (`mlflow server`), and name it: tracking.mlflow or MLFLOW_TRACKING_URI.",
         )
-    with _marked(storage) as mark:
+    with marked(storage) as mark:
         expected = Expected(own_versions(), storage, data, mark)
-        asked = {address: ask(node, expected) for node, address in others.items()}
+        asked = {address: ask(node, expected.paths) for node, address in others.items()}
         expected.require_of({address: answer_of(address, answer) for address, answer in asked.items()})
         yield expected
 
@@ -143,13 +159,13 @@ def live_nodes(*, besides_this: bool = False) -> dict[str, str]:
     }
 
 
-def ask(node: str, expected: Expected) -> Any:
-    """Have the node with this id look at itself: a Ray reference to its `Sight`."""
+def ask(node: str, paths: Sequence[str]) -> Any:
+    """Have the node with this id look at itself, and for `paths`: a Ray reference to its `Sight`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(look).remote(expected.paths)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(look).remote(paths)
 
 
 def answer_of(address: str, answer: Any, timeout: float = SECONDS_TO_ANSWER) -> Sight:
@@ -172,7 +188,7 @@ def answer_of(address: str, answer: Any, timeout: float = SECONDS_TO_ANSWER) -> 
 
 
 @contextmanager
-def _marked(folder: Path) -> Iterator[Path]:
+def marked(folder: Path) -> Iterator[Path]:
     """A file in `folder`, for others to look for."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / f".seen-{uuid.uuid4().hex}"

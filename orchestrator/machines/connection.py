@@ -21,6 +21,9 @@ from orchestrator.machines.private_ray import end_private_ray
 from orchestrator.machines.resources import NodeResources
 from orchestrator.machines.scratch import ScratchFolder
 
+AUTH_MODE = "RAY_AUTH_MODE"
+"""The variable by which Ray asks for a token (`token`) or not (`disabled`)."""
+
 
 @dataclass(frozen=True)
 class RayAddress:
@@ -92,6 +95,8 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
     set_environment(where)
     import ray
 
+    if where.is_private:
+        _read_environment_again()
     scratch = ScratchFolder() if where.is_private else None
     on_sigterm = signal.getsignal(signal.SIGTERM)
     shown = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
@@ -164,8 +169,8 @@ def nodes_of_cluster(*, without: Container[str] = ()) -> list[NodeResources]:
 
 
 def set_environment(where: RayAddress) -> None:
-    """Set what Ray reads from the environment when it is imported; no use once it is (in a notebook, say)."""
-    if "ray" in sys.modules:
+    """Set what Ray and its processes read from the environment. What is set already, by the user, stays."""
+    if where.is_connected:
         return
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -174,8 +179,8 @@ def set_environment(where: RayAddress) -> None:
         os.environ.setdefault(name, value)
     if where.is_private:
         # A token of this run's own: other users of the machine stay out, and nothing is written to the home folder.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        for name, value in {AUTH_MODE: "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+            os.environ[name] = os.environ.get(name) or value
         # Slots ask for their processes at once. Those that Ray starts on its own account come as well, not instead.
         os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")
@@ -183,6 +188,18 @@ def set_environment(where: RayAddress) -> None:
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         # How long a worker may take to end before it is killed. By Ray's 5 s, what hangs keeps its cores for so long.
         os.environ.setdefault("RAY_kill_worker_timeout_milliseconds", "500")
+
+
+def _read_environment_again() -> None:
+    """Have this process go by the mode and the token that the environment says now.
+
+    Ray reads the mode when it is imported, in a notebook long before a search, and keeps the token of an earlier start;
+    the processes that it starts read both anew.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextlib.contextmanager

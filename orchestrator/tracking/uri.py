@@ -34,9 +34,7 @@ def resolve_tracking_uri(tracking: Tracking | str, base: Path | None = None) -> 
         TrackingError: a folder store (MLflow no longer maintains it), or a scheme MLflow does not know.
     """
     base = (base or Path.cwd()).resolve()
-    uri = tracking if isinstance(tracking, str) else tracking.mlflow
-    if uri == "auto":
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_NAME}"
+    uri = _named(tracking)
     scheme = urlsplit(uri).scheme.lower()
     if scheme == "sqlite":
         path = _sqlite_path(uri)
@@ -47,9 +45,23 @@ def resolve_tracking_uri(tracking: Tracking | str, base: Path | None = None) -> 
         return uri.rstrip("/")
     if scheme.split("+")[0] in _DATABASES:
         return uri
-    if scheme in ("", "file") or len(scheme) == 1:  # a lone letter is a Windows drive
+    if is_folder(uri):
         raise TrackingError(f"tracking.mlflow: {uri!r} is a folder, which MLflow no longer writes to.", _CURE)
     raise TrackingError(f"tracking.mlflow: MLflow knows no {scheme!r} store ({uri!r}).", _CURE)
+
+
+def is_folder(tracking: Tracking | str) -> bool:
+    """Whether results would go to a folder: a path, or a `file:` URI."""
+    uri = _named(tracking)
+    scheme = urlsplit(uri).scheme.lower()
+    # "databricks" has no scheme either; a lone letter is a Windows drive.
+    return uri != "databricks" and (scheme in ("", "file") or len(scheme) == 1)
+
+
+def _named(tracking: Tracking | str) -> str:
+    """The URI as the user wrote it."""
+    uri = tracking if isinstance(tracking, str) else tracking.mlflow
+    return (os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_NAME}") if uri == "auto" else uri
 
 
 def sqlite_uri(database: Path) -> str:

@@ -90,7 +90,9 @@ def test_clocks_that_differ_are_told() -> None:
 
 
 def test_a_folder_store_and_a_file_on_several_nodes_are_problems(tmp_path: Path) -> None:
-    assert told(f"file://{tmp_path}") == {"mlflow": "problem"}
+    for folder in (f"file://{tmp_path}", str(tmp_path), "mlruns"):
+        assert told(folder) == {"tracking-file": "problem"}
+    assert told("nonsense://a") == {"mlflow": "problem"}
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert told(database) == {"mlflow": "ok"}
     assert told(database, several_nodes=True) == {"mlflow-sqlite": "problem", "mlflow": "ok"}
@@ -112,12 +114,34 @@ def test_a_dashboard_that_asks_nobody_is_a_problem_where_strangers_reach_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with server() as port:
-        assert services.dashboard("127.0.0.1", port).status == "warning"
+        place = f"127.0.0.1:{port}"
+        assert services.dashboard(place).status == "warning"
         monkeypatch.setattr(services, "LOOPBACK", ())
-        assert services.dashboard("127.0.0.1", port).status == "problem"
+        assert services.dashboard(place).status == "problem"
     with server(login="a:b") as port:
-        assert services.dashboard("127.0.0.1", port).status == "ok"
-    assert services.dashboard("127.0.0.1", port).status == "ok"
+        assert services.dashboard(f"127.0.0.1:{port}").status == "ok"
+    assert "no dashboard answers" in services.dashboard(f"127.0.0.1:{port}").message
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "ok"), (403, "ok"), (404, "warning"), (500, "warning")])
+def test_only_401_and_403_ask_for_a_token(status: int, said: str) -> None:
+    with server(status=status) as port:
+        found = services.dashboard(f"127.0.0.1:{port}")
+    assert found.status == said
+    assert found.message.endswith("asks for a token") == (said == "ok")
+
+
+def test_a_dashboard_is_looked_for_at_the_head_by_default() -> None:
+    assert services.dashboard_by_default(RayAddress("10.0.0.1:6379")) == "10.0.0.1:8265"
+    assert services.dashboard_by_default(RayAddress("[fd00::1]:6379")) == "[fd00::1]:8265"
+    assert services.dashboard_by_default(RayAddress("auto")) is None
+
+
+def test_a_private_ray_that_asks_for_no_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode, said in {"": "ok", "token": "ok", "TOKEN": "ok", "disabled": "warning"}.items():
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        (found,) = services.ray()
+        assert (found.status, found.code) == (said, "ray" if said == "ok" else "ray-token")
 
 
 def test_only_problems_end_with_5() -> None:

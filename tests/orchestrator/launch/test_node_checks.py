@@ -8,7 +8,7 @@ import pytest
 from orchestrator.launch.node_checks import Expected, Sight, UnfitNode, look
 
 STORAGE, DATA = Path("/mnt/runs"), Path("/mnt/cache/prepared/0")
-HERE = Sight("head", {"Python": "3.11.7", "torch": "2.14.1", "Equipoise's code": "0123abcd"}, ())
+HERE = Sight("head", {"Python": "3.11.7", "torch": "2.14.1", "Equipoise's code": "0123abcd"}, (), 0.0)
 
 
 def check(other: Sight) -> None:

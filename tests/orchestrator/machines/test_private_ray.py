@@ -1,5 +1,9 @@
-"""A private Ray: nothing of it outlives its block, and what a killed driver leaves goes with the next start."""
+"""A private Ray: nothing of it outlives its block, and what a killed driver leaves goes with the next start.
 
+It asks for a token, also in a notebook that imported Ray long before.
+"""
+
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.end_to_end.commands import environment
 
 SEARCH = """
 import os, signal, subprocess, sys, time
@@ -35,6 +41,36 @@ with connected(RayAddress(), NodeResources(cpus=1)):
     began = time.monotonic()
 print(time.monotonic() - began, flush=True)
 """
+
+NOTEBOOK = """
+import http.client, json, os
+import psutil, ray
+from ray._raylet import get_authentication_mode
+from orchestrator.machines.connection import RayAddress, connected
+from orchestrator.machines.resources import NodeResources
+
+def is_dashboard(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/api/version")
+        answer = connection.getresponse()
+        return answer.status in (401, 403) or b"ray_version" in answer.read()
+    except (OSError, http.client.HTTPException):
+        return False
+
+with connected(RayAddress(), NodeResources(cpus=1)):
+    family = psutil.Process().children(recursive=True)
+    sockets = [socket for each in family for socket in each.net_connections() if socket.status == "LISTEN"]
+    print(json.dumps({
+        "mode": get_authentication_mode(),
+        "token": len(os.environ["RAY_AUTH_TOKEN"]),
+        "listening": len(sockets),
+        "dashboards": [socket.laddr.port for socket in sockets if is_dashboard(socket.laddr.port)],
+        "ran": ray.get(ray.remote(lambda: "ran")._remote(num_cpus=0)),
+    }))
+"""
+DISABLED, TOKEN = 0, 1
+"""Ray's numbers for its modes."""
 
 
 @pytest.fixture
@@ -80,4 +116,35 @@ def test_nothing_of_a_private_ray_outlives_its_block_or_a_killed_driver(temporar
     assert left_by_us(temporary) == [], "the killed driver's folder went with the next start"
     # Half a second on a free machine; what hangs would be waited for by ray.shutdown, or stay.
     assert float(seconds) < 5
+    temporary.rmdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [({}, TOKEN), ({"RAY_AUTH_MODE": ""}, TOKEN), ({"RAY_AUTH_MODE": "disabled"}, DISABLED)],
+    ids=["unset", "empty", "disabled by the user"],
+)
+def test_after_an_import_of_ray_a_token_is_asked_for_unless_the_user_said_otherwise(
+    said: dict[str, str], mode: int, temporary: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", NOTEBOOK],
+        env={**environment({"HOME": str(temporary), "TMPDIR": str(temporary)}), **said},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["listening"] > 0
+    assert told == {
+        "mode": mode,
+        "token": 64,
+        "listening": told["listening"],
+        "dashboards": [],
+        "ran": "ran",
+    }
+    assert list(temporary.iterdir()) == [], "no token is written to the home folder"
     temporary.rmdir()
