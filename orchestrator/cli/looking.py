@@ -47,7 +47,9 @@ def doctor(
         Path | None, typer.Argument(metavar="EXPERIMENT.yaml", help="Whose places and store are looked at.")
     ] = None,
     overrides: Overrides = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Close runs whose process was killed.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Close runs whose process was killed; tell MLflow what it missed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what would break a run here: packages, memory, disks, sockets, ports, GPUs, Ray, MLflow, killed runs."""

@@ -78,7 +78,7 @@ def resume(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Go on with a search or training that was interrupted; of a finished one, print the ending."""
+    """Go on with what was interrupted; of a finished run, tell MLflow what it missed and print the ending."""
     from orchestrator.report.find import find_search
     from orchestrator.resuming.replay import read_history
     from orchestrator.resuming.resumption import resume as run

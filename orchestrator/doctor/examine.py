@@ -19,7 +19,7 @@ from trainables.data.cache import cache_root
 def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
     """Look at this machine, and at the Ray, the MLflow and the runs of an experiment (without one: the defaults).
 
-    `fix`: close runs that were killed.
+    `fix`: close runs that were killed, and tell MLflow the rest of those that it was not told.
     """
     storage = Path(spec.tracking.storage if spec is not None else "equipoise_runs")
     cache = cache_root(spec.data.cache if spec is not None else None, Path.cwd())

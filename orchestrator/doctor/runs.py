@@ -1,8 +1,6 @@
-"""What killed runs have left behind: journals without an end, and runs that MLflow believes to be running."""
+"""What runs have left behind: journals without an end, or that MLflow was not told, and runs that it believes alive."""
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +11,9 @@ from orchestrator.runs.folder import RunFolder, outcome
 from orchestrator.runs.journal import FILE_NAME, Journal
 from orchestrator.runs.lease import Conducted, hold_lease, is_held
 from orchestrator.runs.trial_log import TrialLog
-from orchestrator.tracking.state import read_state
+from orchestrator.tracking.process import tell_rest
+from orchestrator.tracking.state import read_state, untold
 from orchestrator.tracking.uri import database_path
-
-SECONDS_TO_TELL = 120.0
 
 
 def runs(storage: Path, uri: str | None, *, fix: bool) -> Iterator[Finding]:
@@ -26,7 +23,7 @@ def runs(storage: Path, uri: str | None, *, fix: bool) -> Iterator[Finding]:
         storage: folder of all runs.
         uri: absolute tracking URI; None: the store cannot be asked.
         fix: give every run that died without a word its end, in its journal and so in MLflow, and close MLflow's runs
-            that nobody conducts. Each can be resumed all the same.
+            that nobody conducts; each can be resumed all the same. Tell MLflow the rest of what it was not told.
     """
     found = [*_abandoned(storage.absolute(), fix=fix)]
     if uri is not None:
@@ -35,7 +32,7 @@ def runs(storage: Path, uri: str | None, *, fix: bool) -> Iterator[Finding]:
 
 
 def _abandoned(storage: Path, *, fix: bool) -> Iterator[Finding]:
-    """Runs whose process died without a word."""
+    """Runs whose process died without a word, and those that ended while MLflow was away."""
     for directory in sorted(path.parent for path in storage.glob(f"*/{FILE_NAME}")):
         try:
             history = read_history(directory)
@@ -43,7 +40,10 @@ def _abandoned(storage: Path, *, fix: bool) -> Iterator[Finding]:
             if (directory / FILE_NAME).stat().st_size:
                 yield Finding("damaged-journal", "warning", error.message, error.hint)
             continue
-        if history.events[-1]["event"] == "search_ended" or is_held(directory):
+        if is_held(directory):
+            continue
+        if history.events[-1]["event"] == "search_ended":
+            yield from _untold(directory, fix=fix)
             continue
         resume = f"equipoise resume {directory.name}"
         if fix and _close(history):
@@ -65,11 +65,24 @@ def _close(history: History) -> bool:
                 log.hear(event)
             log.settle({})
         run.record("search_ended", status="interrupted", seconds=history.seconds, **outcome(directory))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            command = [sys.executable, "-m", "orchestrator.tracking.writer", str(directory)]
-            subprocess.run(command, capture_output=True, timeout=SECONDS_TO_TELL)  # noqa: S603 - our own module
-        return read_state(directory).offset >= (directory / FILE_NAME).stat().st_size
+        return tell_rest(directory)
     return False
+
+
+def _untold(directory: Path, *, fix: bool) -> Iterator[Finding]:
+    """A run that has ended, if MLflow does not know all of it: it was away for longer than the writer waits."""
+    if not untold(directory):
+        return
+    with contextlib.suppress(Conducted):
+        if fix:
+            with hold_lease(directory):
+                told = tell_rest(directory)
+            if told:
+                yield Finding("untold-run", "ok", f"MLflow is told all of {directory.name} now")
+                return
+    error = read_state(directory).error
+    message = f"MLflow was not told all of {directory.name}" + (f": {error}" if error else "")
+    yield Finding("untold-run", "warning", message, "Start MLflow's server, then equipoise doctor --fix.")
 
 
 def _orphans(uri: str, storage: Path, *, fix: bool) -> Iterator[Finding]:

@@ -164,10 +164,7 @@ def _where(record: SearchRecord) -> RenderableType:
     elif uri:
         table.add_row("MLflow", f"{uri}, experiment {record.name}")
     if not record.told:
-        table.add_row(
-            "",
-            f"not told everything yet; to finish: python -m orchestrator.tracking.writer {record.directory}",
-        )
+        table.add_row("", f"not told everything yet; to finish: {_finishing(record)}")
     commands = []
     if record.status in ("interrupted", "running"):
         commands.append(f"equipoise resume {_reference(record)}")
@@ -178,6 +175,13 @@ def _where(record: SearchRecord) -> RenderableType:
     for number, command in enumerate(commands):
         table.add_row("" if number else "next", command)
     return table
+
+
+def _finishing(record: SearchRecord) -> str:
+    """What tells MLflow the rest and does nothing else: resuming a run that is not over would go on with it."""
+    if record.status == "completed":
+        return f"equipoise resume {_reference(record)}"
+    return f"python -m orchestrator.tracking.writer {record.directory}"
 
 
 def _reference(record: SearchRecord) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.report import pareto
 from orchestrator.report.records import SearchRecord, TrialRecord
-from orchestrator.runs.journal import FILE_NAME, Event, read_journal
-from orchestrator.tracking.state import read_state
+from orchestrator.runs.journal import Event, read_journal
+from orchestrator.tracking.state import read_state, untold
 
 
 class SearchLog:
@@ -134,10 +134,8 @@ def read_search(directory: Path) -> SearchRecord:
     for event in read_journal(directory):
         log.feed(event)
     state = read_state(directory)
-    told = state.offset >= (directory / FILE_NAME).stat().st_size
-    return dataclasses.replace(
-        log.record(experiment_id=state.experiment_id, runs=state.runs), view=state.view, told=told
-    )
+    record = log.record(experiment_id=state.experiment_id, runs=state.runs)
+    return dataclasses.replace(record, view=state.view, told=not untold(directory))
 
 
 def results_of(report: Mapping[str, Any]) -> dict[str, float]:

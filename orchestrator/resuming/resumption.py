@@ -7,6 +7,7 @@ from orchestrator.report.search_log import read_search
 from orchestrator.resuming.replay import read_history
 from orchestrator.runs.folder import Listener
 from orchestrator.runs.lease import hold_lease
+from orchestrator.tracking.process import tell_rest
 
 
 def resume(directory: Path, *, listeners: tuple[Listener, ...] = (), verbose: bool = False) -> SearchRecord:
@@ -14,7 +15,7 @@ def resume(directory: Path, *, listeners: tuple[Listener, ...] = (), verbose: bo
 
     Trials that have ended stay as they are, those that ran go on from their last checkpoint, and what is proposed
     next is what would have been. Epochs since a checkpoint are repeated, bit-identically, and recorded once. Of a run
-    that is over, only the record is returned.
+    that is over, MLflow is told what it was not told yet, and the record is returned.
 
     Args:
         directory: the run's folder.
@@ -30,6 +31,7 @@ def resume(directory: Path, *, listeners: tuple[Listener, ...] = (), verbose: bo
     with hold_lease(directory):
         earlier = read_history(directory)
         if earlier.is_over:
+            tell_rest(directory)
             return read_search(directory)
         spec = earlier.spec()
         if earlier.started["kind"] == "train":

@@ -68,9 +68,9 @@ class CheckpointsConfig(Section):
     keep: Literal["best", "best+last"] = "best+last"
     """best: the model of the selected epoch; last: also the training state at its last checkpoint."""
     quota: Text | Count | None = None
-    """Of all checkpoints of a search: `20GB`, `500 MiB` or a number of bytes. Above it the training states of
-    ended trials go, then models that are not in the Pareto set, the worst first. What live trials and the
-    Pareto set need is never deleted."""
+    """Of all checkpoints of a search: `20GB`, `500 MiB` or a number of bytes. It is enforced at the end of each trial,
+    and may be exceeded until then. Above it the training states of ended trials go, then models that are not in the
+    Pareto set, the worst first. What live trials and the Pareto set need is never deleted."""
 
     @field_validator("quota")
     @classmethod

@@ -19,11 +19,10 @@ from orchestrator.tracking.attachments import Attachments
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.process import SHORT_SECONDS
 from orchestrator.tracking.runs import RunUpdate, SearchRuns
-from orchestrator.tracking.state import TrackingState, read_state, write_state
+from orchestrator.tracking.state import LOCK_NAME, TrackingState, read_state, write_state
 from orchestrator.tracking.summary import tell_summary
 from orchestrator.tracking.uri import with_login
 
-LOCK_NAME = "tracking.lock"
 POLL_SECONDS = 0.05
 BATCH_SECONDS = 1.0
 """Events of at least so long are told together: fewer calls, less taken from training."""
@@ -35,7 +34,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 MOST_FAILURES = 3
 """How often in a row a picture or model is tried again; a later writer tries once more."""
 GIVE_UP_SECONDS = 600.0
-"""How long a follower whose search is gone keeps trying to reach MLflow."""
+"""How long a follower whose search is gone keeps trying to reach MLflow; `equipoise resume` starts another."""
 
 log = logging.getLogger("equipoise.tracking")
 
@@ -187,16 +186,38 @@ class Follower:
                         write_state(self._directory, self._state)
                 if self._alone() and time.monotonic() - since > GIVE_UP_SECONDS:
                     log.error(
-                        "giving up; finish with: python -m orchestrator.tracking.writer %s", self._directory
+                        "giving up; finish with: equipoise resume %s, or equipoise doctor --fix",
+                        self._directory,
                     )
                     return False
-                time.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                if self._asked_within(wait):
+                    wait, problem = FIRST_WAIT_SECONDS, ""
+                else:
+                    wait = min(2 * wait, LONGEST_WAIT_SECONDS)
             else:
                 if problem:
                     log.info("MLflow is back after %.0f s", time.monotonic() - since)
                     self._failures = 0
                 return True
+
+    def _asked_within(self, seconds: float) -> bool:
+        """Wait, but not when somebody wants MLflow told now: they would take the error for today's."""
+        before, until = self._asked(), time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+            if self._asked() != before:
+                self._state.error = None
+                with contextlib.suppress(OSError):
+                    write_state(self._directory, self._state)
+                return True
+        return False
+
+    def _asked(self) -> int:
+        """When somebody last opened our lock; 0 if our disk does not say."""
+        try:
+            return (self._directory / LOCK_NAME).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _keep_told(self) -> None:
         """Store how far MLflow was told."""

@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.runs.journal import FILE_NAME
-from orchestrator.tracking.state import TrackingState, read_state
+from orchestrator.tracking.state import TrackingState, forget_error, read_state, untold
 
 LOG_NAME = "tracking.log"
 _POLL_SECONDS = 0.01
@@ -57,10 +56,8 @@ class WriterProcess:
 
     def status(self) -> WriterStatus:
         """The present state, read from the search's folder."""
-        state = read_state(self._directory)
-        journal = self._directory / FILE_NAME
-        size = journal.stat().st_size if journal.exists() else 0
-        return WriterStatus(self._process.poll() is None, max(0, size - state.offset), state.error, state)
+        state, pending = read_state(self._directory), untold(self._directory)
+        return WriterStatus(self._process.poll() is None, pending, state.error, state)
 
     def wait_until_drained(self, timeout: float) -> bool:
         """Wait until MLflow was told all that is in the journal, at most `timeout` seconds.
@@ -73,7 +70,7 @@ class WriterProcess:
         """Wait for the end of a search to be told; less long if MLflow cannot be reached at present.
 
         What is left in the journal is not lost: the writer keeps trying for ten minutes after our end, and
-        `python -m orchestrator.tracking.writer DIRECTORY` finishes at any time.
+        `tell_rest` finishes at any time.
         """
         # Who presses Ctrl-C here does not want to wait; the search itself is over.
         with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
@@ -112,6 +109,7 @@ class WriterProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         _still_telling[:] = [process for process in _still_telling if process.poll() is None]
         command = [sys.executable, "-m", "orchestrator.tracking.writer", str(self._directory)]
+        forget_error(self._directory)
         with (self._directory / LOG_NAME).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own module
                 [*command, "--parent", str(os.getpid())],
@@ -129,3 +127,11 @@ def start_writer(directory: Path) -> WriterProcess:
     resume it waits for what is new, for as long as this process lives.
     """
     return WriterProcess(directory.resolve())
+
+
+def tell_rest(directory: Path) -> bool:
+    """Have MLflow told what it was not told of a run that has ended; whether it knows everything then.
+
+    Waits as the end of a run does: not long if MLflow cannot be reached, and then the writer tries on by itself.
+    """
+    return not untold(directory) or start_writer(directory).finish().drained

@@ -3,12 +3,18 @@
 This module imports no MLflow, so that reports and the search's driver can read the state.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
+
 FILE_NAME = "tracking.json"
+LOCK_NAME = "tracking.lock"
+"""Held by the one writer that is at work. Who opens it to write asks a writer that waits for MLflow to try at once."""
 
 
 @dataclass
@@ -47,3 +53,21 @@ def write_state(directory: Path, state: TrackingState) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(directory / FILE_NAME)
+
+
+def untold(directory: Path) -> int:
+    """Bytes of a run's journal that MLflow has not acknowledged."""
+    journal = directory / JOURNAL_NAME
+    size = journal.stat().st_size if journal.exists() else 0
+    return max(0, size - read_state(directory).offset)
+
+
+def forget_error(directory: Path) -> None:
+    """Forget why an earlier writer could tell nothing; one that still waits is asked to try at once."""
+    if read_state(directory).error is None:
+        return
+    with contextlib.suppress(OSError), (directory / LOCK_NAME).open("w") as file:  # BlockingIOError: one is
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        state = read_state(directory)  # nobody else writes it now
+        state.error = None
+        write_state(directory, state)

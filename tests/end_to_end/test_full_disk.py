@@ -1,16 +1,15 @@
 """A disk becomes full while a search runs: what can go on does, what cannot says so, and nothing is lost."""
 
-import subprocess
-import sys
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from orchestrator.report.search_log import read_search
 from orchestrator.runs.journal import FILE_NAME
-from orchestrator.tracking.state import read_state
+from orchestrator.tracking.state import LOCK_NAME, read_state
 from tests.disks import full, small_disk, used
-from tests.end_to_end.commands import EXPERIMENT, environment, last_line, overridden, run
+from tests.end_to_end.commands import EXPERIMENT, last_line, overridden, run
 from tests.end_to_end.driver import Driver, driver, has_ended, writer_of
 from tests.end_to_end.kills import epochs, wait_until
 from tests.end_to_end.recorded import assert_the_same
@@ -185,6 +184,16 @@ def everything_is_told(driver: Driver) -> bool:
     return read_state(driver.run).offset >= (driver.run / FILE_NAME).stat().st_size
 
 
+def is_being_told(directory: Path) -> bool:
+    """Whether a writer is at work, whoever started it."""
+    with (directory / LOCK_NAME).open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def mlflow_is_away(driver: Driver) -> bool:
     return bool(read_state(driver.run).error)
 
@@ -207,7 +216,7 @@ def test_without_room_for_mlflow_the_search_goes_on_and_mlflow_is_told_later(
         assert attached(disk) == attached(undisturbed)
 
 
-def test_what_mlflow_had_no_room_for_can_be_told_by_hand(folder: Path, undisturbed: Path) -> None:
+def test_what_mlflow_had_no_room_for_is_told_by_a_resume(folder: Path, undisturbed: Path) -> None:
     with small_disk(folder / "told", kilobytes=32_000) as disk:
         with driver(folder, NAME, *TRACKED) as going:
             assert going.wait_for(lambda driver: read_state(driver.run).offset > 0)
@@ -216,10 +225,9 @@ def test_what_mlflow_had_no_room_for_can_be_told_by_hand(folder: Path, undisturb
                 assert going.finish() == 0
                 assert not everything_is_told(going)
                 writer.kill()
-        module = ["-m", "orchestrator.tracking.writer", str(going.run)]
-        told = "".join(["not told everything yet; to finish: python", *module]).replace(" ", "")
-        assert told in printed(folder).replace(" ", "")
-        subprocess.run([sys.executable, *module], env=environment(), check=True, timeout=100)
+        assert "not told everything yet; to finish: equipoise resume pairs-001" in printed(folder)
+        assert run(folder, "resume", NAME).returncode == 0
         assert everything_is_told(going)
-        assert_the_same([folder, undisturbed], NAME, ("told/mlflow.db", "mlflow.db"))
+        wait_until(lambda: not is_being_told(going.run))
         assert attached(disk) == attached(undisturbed)
+        assert_the_same([folder, undisturbed], NAME, ("told/mlflow.db", "mlflow.db"))

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.search_log import read_search
-from tests.end_to_end.commands import SCRIPT, a_mark, environment
+from orchestrator.resuming.interrupts import SECONDS_TO_INSIST
+from tests.end_to_end import commands
+from tests.end_to_end.commands import SCRIPT, a_mark, descendants, environment, last_line, overridden, run
+from tests.end_to_end.driver import SLOT, driver
+from tests.end_to_end.kills import epochs, wait_until
+from tests.end_to_end.recorded import assert_the_same
 
 NOTEBOOK = """
 import sys, ray
@@ -90,3 +95,32 @@ def test_an_epoch_that_takes_long_is_not_waited_for(tmp_path: Path) -> None:
     assert "equipoise resume pairs-001" in output
     record = read_search(tmp_path / "equipoise_runs" / "pairs-001")
     assert [trial.status for trial in record.trials] == ["interrupted", "interrupted"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_second_interrupt_ends_it_now_and_it_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+    """While the first one waits for a slot, which is stopped so that it cannot be too fast."""
+    folders = [tmp_path / "stopped", tmp_path / "undisturbed"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "experiment.yaml").write_text(commands.EXPERIMENT)
+    settings = ["training.epochs=30", "search.trials=2", "compute.slots=1"]
+    search = ["search", "experiment.yaml", *overridden(settings)]
+    mark = a_mark()
+    with driver(folders[0], "pairs-001", *search, extra=mark) as going:
+        assert going.wait_for(lambda driver: epochs(driver.run) >= 2)
+        (slot,) = going.processes(SLOT)
+        slot.suspend()
+        going.process.send_signal(signal.SIGINT)
+        time.sleep(SECONDS_TO_INSIST + 0.2)
+        assert going.process.poll() is None, "the first one was enough"
+        going.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert going.finish() == 130
+        assert time.monotonic() - began < 1
+        wait_until(lambda: not descendants(mark), seconds=30)
+    assert "stopped; go on with: equipoise resume" in (folders[0] / "printed.txt").read_text()
+    last_line(run(folders[0], "resume", "--json"))
+    last_line(run(folders[1], *search, "--json"))
+    assert_the_same(folders, "pairs-001")

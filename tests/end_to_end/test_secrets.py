@@ -31,8 +31,10 @@ def test_no_secret_leaves_the_environment(tmp_path: Path) -> None:
     with mlflow_server(server) as address:
         uri = address.replace("//", f"//{USER}:{PASSWORD}@")
         secrets = {"MLFLOW_TRACKING_URI": uri, "AWS_SECRET_ACCESS_KEY": SECRET, "PYTHONPATH": str(project)}
+        login = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        apart = secrets | {"MLFLOW_TRACKING_URI": address} | login
         told = last_line(run(project, "search", "experiment.yaml", "--json", "-n", "1", extra=secrets))
-        shown = run(project, "search", "experiment.yaml", "-v", "-n", "1", extra=secrets)
+        shown = run(project, "search", "experiment.yaml", "-v", "-n", "1", extra=apart)
         broken = run(
             project,
             "train",
@@ -48,12 +50,12 @@ def test_no_secret_leaves_the_environment(tmp_path: Path) -> None:
     assert broken.returncode == 1
     assert "cannot log in with ***" in broken.stdout + broken.stderr
     printed = json.dumps(told) + shown.stdout + shown.stderr + broken.stdout + broken.stderr
-    for secret in (PASSWORD, SECRET):
-        assert secret not in printed
-        assert holding(project / "equipoise_runs", secret) == []
     with sqlite3.connect(server / "server.db") as database:
         assert database.execute("select count(*) from runs").fetchone()[0] >= 4, "MLflow was told"
         dump = "\n".join(database.iterdump())
-    assert PASSWORD not in dump
-    assert SECRET not in dump
-    assert holding(server / "artifacts", PASSWORD) == []
+    assert holding(server / "artifacts", "small_cnn") != [], "there are files to be searched"
+    for secret in (PASSWORD, SECRET):
+        assert secret not in printed
+        assert secret not in dump
+        assert holding(project / "equipoise_runs", secret) == []
+        assert holding(server / "artifacts", secret) == []

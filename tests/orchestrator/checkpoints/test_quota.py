@@ -1,10 +1,12 @@
 """A quota that never takes what is needed, and `equipoise clean`."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from orchestrator.report.search_log import SearchLog, read_search
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.spec.sections import CheckpointsConfig
 from tests.orchestrator.journals import search_events
+from trainables.training.state import ModelState, TrainState, load_model_state, load_state, save_state
 
 MB = 10**6
 
@@ -90,6 +93,54 @@ def test_states_go_first_then_the_worst_models(tmp_path: Path) -> None:
     scores = [trial.metrics["score"] for trial in models if trial.status == "completed"]
     assert scores == sorted(scores)
     assert not {own.trial for own in order if own.kind == "best"} & {trial.trial for trial in record.front}
+
+
+def test_while_another_slot_saves_nothing_of_it_is_taken_and_the_quota_holds_at_each_end(
+    tmp_path: Path,
+) -> None:
+    """Between two ends it may be exceeded: slots do not ask the keeper before they write."""
+    over = threading.Event()
+    saved = 0
+    live = tmp_path / "trials" / "live"
+
+    def save() -> None:
+        nonlocal saved
+        while not over.is_set():
+            saved += 1
+            numbers = {"model/weight": torch.full((MB // 4,), float(saved))}
+            save_state(TrainState(numbers, {"number": saved}), live / "last")
+            save_state(ModelState(numbers, {"number": saved}), live / "best")
+
+    quota = 12 * MB
+    keeper = Keeper(CheckpointsConfig.model_validate({"quota": quota}), tmp_path)
+    begun, *events = search_events(end=False)
+    start = next(event for event in events if event["event"] == "trial_started")
+    keeper(begun)
+    keeper(start | {"trial": "live", "number": 99})
+    saving = threading.Thread(target=save)
+    saving.start()
+    exceeded = False
+    try:
+        for event in events:
+            if event["event"] == "epoch":
+                write(tmp_path, event["trial"], "best")
+                write(tmp_path, event["trial"], "last")
+                exceeded |= taken(tmp_path) > quota
+            keeper(event)
+            if event["event"] == "trial_ended":
+                assert taken(tmp_path) <= quota
+    finally:
+        over.set()
+        saving.join()
+    assert exceeded
+    assert saved > 3
+    assert load_state(live / "last").meta["number"] == saved
+    assert load_model_state(live / "best").meta["number"] == saved
+
+
+def taken(directory: Path) -> int:
+    """Bytes of all checkpoints at this moment."""
+    return sum(checkpoint.size for checkpoint in checkpoints_of(directory))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["best", "last"]), st.integers(0, 11)), unique=True))

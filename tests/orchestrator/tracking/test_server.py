@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.resuming.resumption import resume
 from orchestrator.runs.journal import Journal, read_journal
+from orchestrator.tracking import follower
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
 from orchestrator.tracking.uri import unreachable
@@ -86,6 +88,33 @@ def test_a_server_that_is_killed_and_comes_back_is_told_everything_once(
     for run in (*found.values(), *expected.values()):
         run["tags"].pop("equipoise.lease", None)
     assert found == expected
+
+
+def test_a_server_that_comes_back_only_when_the_writer_has_given_up_is_told_everything_by_a_resume(
+    tmp_path: Path, store: str, empty_database: Path, content: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "GIVE_UP_SECONDS", 0.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    database = f"sqlite:///{tmp_path / 'served.db'}"
+    (tmp_path / "served.db").write_bytes(empty_database.read_bytes())
+    directory = tmp_path / "digits-pair-001"
+    directory.mkdir()
+    events = list(search_events(f"http://127.0.0.1:{port}"))
+    with Journal(directory) as journal:
+        append(journal, events[:30])
+        with server(database, tmp_path, port):
+            assert Follower(directory, None).run() == 0
+        append(journal, events[30:])
+    assert Follower(directory, None).run() == 1
+    with server(database, tmp_path, port):
+        assert resume(directory).told
+        found = content(f"http://127.0.0.1:{port}")
+    told = list(read_journal(directory))
+    told[0]["tracking_uri"] = store
+    Follower(write_journal(tmp_path / "undisturbed", told), None).run()
+    assert found == content(store)
 
 
 def append(journal: Journal, events: list[dict[str, Any]]) -> None:

@@ -3,12 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.trainables.synthetic import prepared, trial
 from trainables.errors import TrainingError
 from trainables.training.ema import WeightAverage
 from trainables.training.evaluate import evaluation_batch
 from trainables.training.report import EpochReport
+from trainables.training.schedule import lr_factor
 from trainables.training.trainer import Trainer
 from trainables.training.world import World
 
@@ -67,6 +69,35 @@ def test_a_diverging_loss_is_named() -> None:
     trainer = Trainer(config, prepared(), World.single())
     with pytest.raises(TrainingError, match=r"step \d+ of epoch \d.*lr|not finite after epoch"):
         run(trainer, 3)
+
+
+@pytest.mark.parametrize("task", ["shape", "bright", "marks"])
+@pytest.mark.parametrize("spoilt", [2, 4])
+def test_a_task_whose_loss_is_no_number_is_named_with_its_step_and_learning_rate(
+    task: str, spoilt: int
+) -> None:
+    """Of one task among healthy ones, at the very step at which it happens: parameters never get that far."""
+    optimizer, schedule = {"name": "adam", "lr": 4e-3}, {"name": "cosine", "warmup": 0.25}
+    config = trial(training={"epochs": 3, "batch_size": 15, "optimizer": optimizer, "schedule": schedule})
+    data = prepared()
+    steps = len(data.splits["train"]) // 15
+    trainer = Trainer(config, data, World.single())
+    trainer.run_epoch()
+    head = trainer.model.heads[f"task_{task}"]
+    calls = 0
+
+    def spoil(_module: nn.Module, _inputs: object, outputs: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return outputs * math.nan if calls == spoilt else outputs
+
+    head.register_forward_hook(spoil)
+    with pytest.raises(TrainingError) as caught:
+        trainer.run_epoch()
+    lr = 4e-3 * lr_factor(config.training.schedule, steps + spoilt - 1, steps, 3)
+    said = f"The loss of task {task} is not a number at step {spoilt} of epoch 2 (lr {lr:.3g})."
+    assert caught.value.message == said
+    assert caught.value.key == "training.optimizer.lr"
 
 
 def test_same_config_same_numbers_and_no_global_generator_moves() -> None:

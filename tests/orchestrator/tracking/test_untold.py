@@ -1,0 +1,120 @@
+"""MLflow stays away for longer than any writer waits: resuming the run, or the doctor, tells it everything, once."""
+
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.doctor.finding import Finding
+from orchestrator.doctor.runs import runs
+from orchestrator.report.search_log import read_search
+from orchestrator.resuming.resumption import resume
+from orchestrator.runs.journal import FILE_NAME
+from orchestrator.tracking import follower
+from orchestrator.tracking.follower import Follower
+from orchestrator.tracking.state import LOCK_NAME, forget_error, read_state, untold
+from orchestrator.tracking.uri import sqlite_uri
+from tests.orchestrator.journals import search_events, write_journal
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning"
+)  # MLflow's
+
+Read = Callable[..., dict[str, dict[str, Any]]]
+NAME = "digits-pair-001"
+
+
+class Outage:
+    """A finished run whose store is away, and whose writer has given up waiting for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._place = folder / "store"
+        self._place.touch()  # a file where a folder has to be
+        self.uri = sqlite_uri(self._place / "mlflow.db")
+        self.storage = folder / "equipoise_runs"
+        self.run = write_journal(self.storage / NAME, list(search_events(self.uri)))
+        assert Follower(self.run, None).run() == 1
+
+    def end(self, empty_database: Path) -> None:
+        self._place.unlink()
+        self._place.mkdir()
+        (self._place / "mlflow.db").write_bytes(empty_database.read_bytes())
+
+    def doctor(self, *, fix: bool = False) -> list[Finding]:
+        return [found for found in runs(self.storage, None, fix=fix) if found.code != "runs"]
+
+
+@pytest.fixture
+def outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    monkeypatch.setattr(follower, "GIVE_UP_SECONDS", 0.0)
+    found = Outage(tmp_path)
+    yield found
+    for child in psutil.Process().children():  # writers that still wait
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if str(found.run) in child.cmdline():
+                child.kill()
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, store: str, content: Read) -> dict[str, dict[str, Any]]:
+    """What MLflow knows of such a run if it never was away."""
+    Follower(write_journal(tmp_path / NAME, list(search_events(store))), None).run()
+    return content(store)
+
+
+def test_resuming_a_finished_run_tells_the_rest_with_the_original_times(
+    outage: Outage, empty_database: Path, content: Read, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    assert read_state(outage.run).error is not None
+    assert not resume(outage.run).told, "it is away"
+    outage.end(empty_database)
+    journal = (outage.run / FILE_NAME).read_bytes()
+    assert resume(outage.run).told
+    assert content(outage.uri) == undisturbed
+    assert (outage.run / FILE_NAME).read_bytes() == journal
+    assert resume(outage.run).told
+    assert content(outage.uri) == undisturbed
+
+
+def test_a_run_that_was_told_is_resumed_without_a_writer(tmp_path: Path, store: str) -> None:
+    directory = write_journal(tmp_path / NAME, list(search_events(store)))
+    Follower(directory, None).run()
+    assert resume(directory).told
+    assert not (directory / "tracking.log").exists()
+
+
+def test_the_doctor_names_such_runs_and_tells_them(
+    outage: Outage, empty_database: Path, content: Read, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    for fix in (False, True):
+        (found,) = outage.doctor(fix=fix)
+        assert (found.code, found.status) == ("untold-run", "warning")
+        assert f"MLflow was not told all of {NAME}: " in found.message
+        assert "equipoise doctor --fix" in found.cure
+    outage.end(empty_database)
+    (found,) = outage.doctor(fix=True)
+    assert (found.code, found.status) == ("untold-run", "ok")
+    assert content(outage.uri) == undisturbed
+    assert outage.doctor() == []
+
+
+def test_the_ending_says_what_finishes(outage: Outage) -> None:
+    done = CliRunner().invoke(app, ["resume", NAME, "--storage", str(outage.storage)])
+    assert "not told everything yet; to finish: equipoise resume" in " ".join(done.output.split())
+
+
+def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) -> None:
+    with (outage.run / LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        forget_error(outage.run)
+        assert read_state(outage.run).error is not None
+    forget_error(outage.run)
+    assert read_state(outage.run).error is None
+    assert untold(outage.run) == (outage.run / FILE_NAME).stat().st_size
+    assert not read_search(outage.run).told
