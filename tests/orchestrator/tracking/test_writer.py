@@ -371,6 +371,7 @@ def test_an_outage_costs_nothing_and_sigterm_ends_it(tmp_path: Path) -> None:
     assert "waiting" in (directory / "tracking.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_database_that_another_process_holds_for_long_is_told_everything_once(
     tmp_path: Path, store: str, content: Read, told: dict[str, dict[str, Any]]
 ) -> None:
