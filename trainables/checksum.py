@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    Tensors = (
-        Mapping[str, torch.Tensor | NDArray[Any]] | Mapping[str, torch.Tensor] | Mapping[str, NDArray[Any]]
-    )
+    Tensors = Mapping[str, torch.Tensor | NDArray[Any]]
     """By name, on the CPU."""
 
 META = "meta"
@@ -50,8 +48,7 @@ def verify(metadata: Mapping[str, str], tensors: "Tensors") -> None:
 def checksum(meta: str, tensors: "Tensors") -> str:
     """CRC-32 of `meta` and of names, types, shapes and numbers of `tensors`, in the order of their names."""
     crc = zlib.crc32(meta.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
+    for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode(), crc)
         crc = zlib.crc32(_bytes(tensor), crc)
     return f"{crc:08x}"

@@ -71,7 +71,7 @@ def _close(history: History) -> bool:
 
 def _untold(directory: Path, *, fix: bool) -> Iterator[Finding]:
     """A run that has ended, if MLflow does not know all of it: it was away for longer than the writer waits."""
-    if not untold(directory):
+    if not untold(directory, read_state(directory)):
         return
     with contextlib.suppress(Conducted):
         if fix:

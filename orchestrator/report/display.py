@@ -15,15 +15,7 @@ from rich.console import Console
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.live import LiveSearch
-from orchestrator.report.plan import (
-    difference,
-    left_out,
-    less_memory,
-    not_kept,
-    plan,
-    planned_epochs,
-    planned_trials,
-)
+from orchestrator.report.plan import news, plan, planned_epochs, planned_trials
 from orchestrator.report.search_log import SearchLog, results_of
 from orchestrator.runs.journal import Event
 
@@ -86,6 +78,8 @@ class EventLines(AbstractContextManager["EventLines", None]):
             self._decoding.show(event)
             return
         self._log.feed(event)
+        if (said := news(event)) is not None:
+            self._line(event, said)
         match event["event"]:
             case "search_started":
                 self._console.print(plan(event))
@@ -102,14 +96,6 @@ class EventLines(AbstractContextManager["EventLines", None]):
                 self._line(event, f"{event['trial']} started again{cause}")
             case "epoch":
                 self._epoch(event)
-            case "epoch_differed":
-                self._line(event, difference(event))
-            case "unsaved":
-                self._line(event, not_kept(event))
-            case "short_of_memory":
-                self._line(event, less_memory(event))
-            case "node_left_out":
-                self._line(event, left_out(event))
             case "trial_ended":
                 self._trial_ended(event)
 

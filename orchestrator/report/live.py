@@ -16,15 +16,7 @@ from rich.text import Text
 from orchestrator.report import formats
 from orchestrator.report.decoding import Decoding
 from orchestrator.report.eta import remaining
-from orchestrator.report.plan import (
-    difference,
-    left_out,
-    less_memory,
-    not_kept,
-    plan,
-    planned_epochs,
-    planned_trials,
-)
+from orchestrator.report.plan import news, plan, planned_epochs, planned_trials
 from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.search_log import SearchLog
 from orchestrator.report.tables import is_unicode, trials_table
@@ -72,18 +64,12 @@ class LiveSearch:
             self._log.feed(event)
             self._record = None
             self._clock = event["time"] - time.monotonic()
+        if (said := news(event)) is not None:
+            self._console.print(Text(said, style="yellow"))
         match event["event"]:
             case "search_started" | "search_resumed":
                 self._console.print(plan(self._log.started))
                 self._live.start()
-            case "epoch_differed":
-                self._console.print(Text(difference(event), style="yellow"))
-            case "unsaved":
-                self._console.print(Text(not_kept(event), style="yellow"))
-            case "short_of_memory":
-                self._console.print(Text(less_memory(event), style="yellow"))
-            case "node_left_out":
-                self._console.print(Text(left_out(event), style="yellow"))
             case "trial_started" | "trial_restarted":
                 self._started_at[event["trial"]] = event["time"]
             case "trial_ended" if event["status"] == "failed":

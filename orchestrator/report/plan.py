@@ -61,31 +61,27 @@ def plan(started: Event) -> RenderableType:
     return Group(Text(title, style="bold"), _tasks(spec, started.get("data") or {}), grid, Text())
 
 
-def difference(event: Event) -> str:
-    """What an `epoch_differed` event says, for people."""
-    name, (before, now) = next(iter(event["values"].items()))
-    return (
-        f"{event['trial']} epoch {event['epoch']} was repeated and came out differently ({name} {before} before, "
-        f"{now} now): another kind of processor, other versions or another number of threads"
-    )
-
-
-def not_kept(event: Event) -> str:
-    """What an `unsaved` event says, for people."""
-    return f"{event['trial']} goes on, but what it learns cannot be kept at present: {event['reason']}"
-
-
-def less_memory(event: Event) -> str:
-    """What a `short_of_memory` event says, for people."""
-    return (
-        f"{event['trial']} ran out of memory and goes on with training.recompute, which gives the same numbers with "
-        f"less memory: {event['reason']}"
-    )
-
-
-def left_out(event: Event) -> str:
-    """What a `node_left_out` event says, for people."""
-    return f"a node that has joined is left out: {event['reason']}. {event['hint']}"
+def news(event: Event) -> str | None:
+    """What people are told of an event that a run got over, or could do nothing about; None: it is of another kind."""
+    match event["event"]:
+        case "epoch_differed":
+            name, (before, now) = next(iter(event["values"].items()))
+            return (
+                f"{event['trial']} epoch {event['epoch']} was repeated and came out differently ({name} {before} "
+                f"before, {now} now): another kind of processor, other versions or another number of threads"
+            )
+        case "unsaved":
+            return (
+                f"{event['trial']} goes on, but what it learns cannot be kept at present: {event['reason']}"
+            )
+        case "short_of_memory":
+            return (
+                f"{event['trial']} ran out of memory and goes on with training.recompute, which gives the same numbers "
+                f"with less memory: {event['reason']}"
+            )
+        case "node_left_out":
+            return f"a node that has joined is left out: {event['reason']}. {event['hint']}"
+    return None
 
 
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:

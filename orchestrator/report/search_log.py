@@ -135,7 +135,7 @@ def read_search(directory: Path) -> SearchRecord:
         log.feed(event)
     state = read_state(directory)
     record = log.record(experiment_id=state.experiment_id, runs=state.runs)
-    return dataclasses.replace(record, view=state.view, told=not untold(directory))
+    return dataclasses.replace(record, view=state.view, told=not untold(directory, state))
 
 
 def results_of(report: Mapping[str, Any]) -> dict[str, float]:

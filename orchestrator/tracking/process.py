@@ -56,7 +56,8 @@ class WriterProcess:
 
     def status(self) -> WriterStatus:
         """The present state, read from the search's folder."""
-        state, pending = read_state(self._directory), untold(self._directory)
+        state = read_state(self._directory)
+        pending = untold(self._directory, state)
         return WriterStatus(self._process.poll() is None, pending, state.error, state)
 
     def wait_until_drained(self, timeout: float) -> bool:
@@ -134,4 +135,4 @@ def tell_rest(directory: Path) -> bool:
 
     Waits as the end of a run does: not long if MLflow cannot be reached, and then the writer tries on by itself.
     """
-    return not untold(directory) or start_writer(directory).finish().drained
+    return not untold(directory, read_state(directory)) or start_writer(directory).finish().drained

@@ -55,11 +55,11 @@ def write_state(directory: Path, state: TrackingState) -> None:
     temporary.replace(directory / FILE_NAME)
 
 
-def untold(directory: Path) -> int:
-    """Bytes of a run's journal that MLflow has not acknowledged."""
+def untold(directory: Path, state: TrackingState) -> int:
+    """Bytes of a run's journal that MLflow has not acknowledged, by `state`."""
     journal = directory / JOURNAL_NAME
     size = journal.stat().st_size if journal.exists() else 0
-    return max(0, size - read_state(directory).offset)
+    return max(0, size - state.offset)
 
 
 def forget_error(directory: Path) -> None:

@@ -116,5 +116,5 @@ def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) ->
         assert read_state(outage.run).error is not None
     forget_error(outage.run)
     assert read_state(outage.run).error is None
-    assert untold(outage.run) == (outage.run / FILE_NAME).stat().st_size
+    assert untold(outage.run, read_state(outage.run)) == (outage.run / FILE_NAME).stat().st_size
     assert not read_search(outage.run).told
