@@ -9,7 +9,8 @@ demo: install ## a real search on the embedded data
 	$(BIN)/equipoise demo
 
 test: dev lint ## everything that is fast, in under ten minutes
-	$(BIN)/python -m pytest -m "not slow and not cluster and not browser and not chaos"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup \
+		-m "not slow and not cluster and not browser and not chaos"
 
 test-all: dev ## the tests that `make test` leaves out
 	$(BIN)/python -m pytest -m "slow or cluster or browser or chaos"
