@@ -85,7 +85,9 @@ class Page:
 
     def shows_image(self) -> None:
         """Wait for a picture that MLflow keeps to be drawn."""
-        self.wait_for("[...document.images].some(i => i.src.includes('get-artifact') && i.naturalWidth > 200)")
+        self.wait_for(
+            "[...document.images].some(i => i.src.includes('get-artifact') && i.naturalWidth > 200)"
+        )
 
 
 @contextmanager

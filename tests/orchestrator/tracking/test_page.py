@@ -93,7 +93,7 @@ def test_files_and_models_are_shown(page: Page, served: tuple[str, Path]) -> Non
     page.wait_for("document.body.innerText.includes('Previewing the first 12 rows')")
     shown = page.text()
     assert "t011" in shown
-    assert "left.accuracy" in shown, "results are among the first columns"
+    assert shown.index("left.accuracy") < shown.index("balancing.weights.left") < shown.index("train_seconds")
 
     page.open(address(server, record, f"runs/{trial.run_id}/artifacts/evaluation/classes.csv"))
     page.wait_for("document.body.innerText.includes('Previewing the first 20 rows')")
