@@ -21,8 +21,8 @@ from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.search_log import read_search
 
 Format = Literal["table", "csv", "json"]
-_FACTS = ("trial", "status", "pareto", "epochs")
-_TIMES = ("seconds", "train_seconds", "start_seconds")
+_FACTS = ("trial", "status", "pareto")
+_TIMES = ("epochs", "seconds", "train_seconds", "start_seconds")
 _PADDING = 2
 _LEAST_REASON = 20
 _STATUS = {"completed": "done"}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trainables.data.prepared import TaskLabels
 from trainables.training.predictions import TaskPredictions
 
-HEADER = ("task", "class", "images", "predicted", "right", "recall", "precision", "mostly mistaken for")
+HEADER = ("task", "class", "images", "recall", "precision", "mostly mistaken for", "predicted", "right")
 
 
 def class_table(
@@ -41,9 +41,9 @@ def class_table(
                 said, true = predicted == k, truth == k
                 mistaken = _most(predicted[true & ~said], names)
             right = int((said & true).sum())
-            counts = (int(true.sum()), int(said.sum()))
-            shares = [f"{right / count:.4f}" if count else "" for count in counts]
-            writer.writerow([task, name, *counts, right, *shares, mistaken])
+            images, answers = int(true.sum()), int(said.sum())
+            recall, precision = (f"{right / count:.4f}" if count else "" for count in (images, answers))
+            writer.writerow([task, name, images, recall, precision, mistaken, answers, right])
     return stream.getvalue()
 
 

@@ -31,9 +31,9 @@ def test_classes_and_tags_are_counted_where_there_is_a_label() -> None:
     classes = {"shape": ["disc", "ring", "bar"], "tags": ["big", 'a "far" one']}
     rows = list(csv.reader(io.StringIO(class_table(predictions, labels, classes))))
     assert rows[1:] == [
-        ["shape", "disc", "4", "1", "1", "0.2500", "1.0000", "ring"],
-        ["shape", "ring", "1", "3", "1", "1.0000", "0.3333", ""],
-        ["shape", "bar", "0", "1", "0", "", "0.0000", ""],
-        ["tags", "big", "3", "3", "2", "0.6667", "0.6667", ""],
-        ["tags", 'a "far" one', "1", "1", "1", "1.0000", "1.0000", ""],
+        ["shape", "disc", "4", "0.2500", "1.0000", "ring", "1", "1"],
+        ["shape", "ring", "1", "1.0000", "0.3333", "", "3", "1"],
+        ["shape", "bar", "0", "", "0.0000", "", "1", "0"],
+        ["tags", "big", "3", "0.6667", "0.6667", "", "3", "2"],
+        ["tags", 'a "far" one', "1", "1.0000", "1.0000", "", "1", "1"],
     ]

@@ -67,6 +67,7 @@ def test_scheme_of_a_trial(told: dict[str, dict[str, Any]]) -> None:
     for name in ("best/score", "best/params_m"):
         assert [step for step, _, _ in trial["history"][name]] == [0]
     assert trial["metrics"]["best/latency_ms"] == 0.25
+    assert trial["tags"]["mlflow.user"] == "ada"
     assert trial["files"] == ["config/resolved.yaml"]
     digests = ["0123456789abcdef01234567-train", "0123456789abcdef01234567-val"]
     assert trial["datasets"] == [("builtin:digits-pair", digest) for digest in digests], (
