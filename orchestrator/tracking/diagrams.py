@@ -109,9 +109,10 @@ def _tag_errors(
     for i, tag in enumerate(order.tolist()):
         y, middle = box[1] + i * height, box[0] + missed[tag] * scale
         canvas.text(box[0] - 6, y + height / 2, tags[tag], anchor="rm", width=110)
-        canvas.box((box[0], y + 3, middle, y + height - 3), BLUE)
         end = middle + invented[tag] * scale
-        canvas.box((middle, y + 3, end, y + height - 3), ORANGE)
+        for left, right, color in ((box[0], middle, BLUE), (middle, end, ORANGE)):
+            if left < right:  # else a line would be drawn
+                canvas.box((left, y + 3, right, y + height - 3), color)
         canvas.text(end + 6, y + height / 2, f"{missed[tag] + invented[tag]:.3f}", color=FAINT, anchor="lm")
 
 
