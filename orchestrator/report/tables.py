@@ -21,7 +21,8 @@ from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.search_log import read_search
 
 Format = Literal["table", "csv", "json"]
-_FACTS = ("trial", "status", "pareto", "epochs", "seconds", "train_seconds", "start_seconds")
+_FACTS = ("trial", "status", "pareto")
+_TIMES = ("epochs", "seconds", "train_seconds", "start_seconds")
 _PADDING = 2
 _LEAST_REASON = 20
 _STATUS = {"completed": "done"}
@@ -66,7 +67,7 @@ def trials_json(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """The stable machine interface of `show --format json`; NaN and infinities become null."""
     return [
         {
-            **{name: getattr(trial, name) for name in _FACTS},
+            **{name: getattr(trial, name) for name in (*_FACTS, *_TIMES)},
             "config": trial.config,
             "metrics": {name: finite(value) for name, value in trial.metrics.items()},
             "run_id": trial.run_id,
@@ -76,18 +77,17 @@ def trials_json(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def trials_csv(trials: Sequence[TrialRecord]) -> str:
-    """One line per trial; a column for every searched key and every metric that any trial has."""
+    """One line per trial; a column for every metric that any trial has and every searched key, the results first."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.config))
     metrics = list(dict.fromkeys(key for trial in trials for key in trial.metrics))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_FACTS, *keys, *metrics, "run_id", "reason"])
+    writer.writerow([*_FACTS, *metrics, *keys, *_TIMES, "run_id", "reason"])
     for trial in trials:
-        facts = [getattr(trial, name) for name in _FACTS]
+        facts, times = ([getattr(trial, name) for name in names] for names in (_FACTS, _TIMES))
+        results = [trial.metrics.get(key) for key in metrics]
         config = [_csv_value(trial.config.get(key)) for key in keys]
-        writer.writerow(
-            [*facts, *config, *(trial.metrics.get(key) for key in metrics), trial.run_id, trial.reason]
-        )
+        writer.writerow([*facts, *results, *config, *times, trial.run_id, trial.reason])
     return stream.getvalue()
 
 

@@ -1,6 +1,7 @@
-"""Which code made a run: versions of packages, and the commit of the working directory with what was changed since."""
+"""Who and which code made a run: versions of packages, the commit of the working directory and the changes since."""
 
 import contextlib
+import getpass
 import hashlib
 import platform
 import shutil
@@ -22,7 +23,8 @@ def provenance(directory: Path) -> dict[str, Any]:
 
     Returns:
         `versions` by package; `git`, the commit, with `+` appended if there are uncommitted changes, None outside a
-        repository; `git_diff`, the SHA-256 of those changes, None if there are none; `processor`, this machine's.
+        repository; `git_diff`, the SHA-256 of those changes, None if there are none; `processor`, this machine's;
+        `user`, the name of who started it, None where users have none, as in some containers.
     """
     facts, diff = _look()
     if diff is not None and len(diff) <= LARGEST_DIFF:
@@ -45,6 +47,7 @@ def _look() -> tuple[dict[str, Any], str | None]:
     diff = _git("diff", "HEAD") if commit is not None and commit.endswith("+") else None
     digest = hashlib.sha256(diff.encode()).hexdigest() if diff is not None else None
     facts = {"versions": installed_versions(), "git": commit, "git_diff": digest, "processor": _processor()}
+    facts["user"] = _user()
     return facts, diff
 
 
@@ -55,6 +58,13 @@ def installed_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):  # run from a clone that is not installed
             versions[package] = version(package)
     return versions
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _processor() -> str:

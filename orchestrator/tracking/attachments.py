@@ -74,8 +74,10 @@ class Attachments:
         self.state.pictured.append(trial.trial)
 
     def _attach_model(self, store: MlflowStore, trial: TrialRecord) -> None:
-        best = self._trials / trial.trial / "best"
-        model = log_model(store, best, trial, self.state.runs[trial.trial]) if (best / FILE).is_file() else ""
+        best, model = self._trials / trial.trial / "best", ""
+        if (best / FILE).is_file():
+            run, params = self.state.runs[trial.trial], self._runs.params[trial.trial]
+            model = log_model(store, best, trial, run, self._runs.model_name(trial.trial), params)
         self.state.models[trial.trial] = model
 
 

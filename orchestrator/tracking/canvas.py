@@ -11,7 +11,7 @@ Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
 INK, FAINT, GRID, WHITE = (38, 42, 48), (110, 116, 124), (223, 226, 230), (255, 255, 255)
-BLUE, ORANGE, RED = (33, 113, 181), (255, 127, 14), (200, 40, 40)
+BLUE, PALE, ORANGE, RED = (33, 113, 181), (178, 205, 230), (255, 127, 14), (200, 40, 40)
 PIXELATED = 96
 """Images with fewer pixels on a side are enlarged without smoothing: one sees what the model sees."""
 
@@ -29,7 +29,7 @@ class Canvas:
         y: float,
         text: str,
         *,
-        size: int = 13,
+        size: int = 14,
         color: Color = INK,
         anchor: str = "la",
         width: float | None = None,
@@ -50,7 +50,7 @@ class Canvas:
         """A straight line."""
         self._draw.line((x0, y0, x1, y1), fill=color, width=width)
 
-    def vertical(self, x: float, y: float, text: str, *, size: int = 13, color: Color = FAINT) -> None:
+    def vertical(self, x: float, y: float, text: str, *, size: int = 14, color: Color = FAINT) -> None:
         """Write `text` upwards, centred on x, y."""
         font = _font(size)
         label = Image.new("RGB", (round(font.getlength(text)) + 4, size + 6), WHITE)

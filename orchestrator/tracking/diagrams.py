@@ -6,7 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.tracking.canvas import BLUE, FAINT, GRID, INK, ORANGE, RED, WHITE, Box, Canvas, shade
+from orchestrator.tracking.canvas import (
+    BLUE,
+    FAINT,
+    GRID,
+    INK,
+    ORANGE,
+    PALE,
+    RED,
+    WHITE,
+    Box,
+    Canvas,
+    Color,
+    shade,
+)
 from trainables.data.joined import JoinedImages
 from trainables.data.prepared import TaskLabels
 from trainables.training.predictions import TaskPredictions
@@ -16,26 +29,28 @@ MOST_CLASSES = 30
 MOST_NUMBERED = 12
 """With up to so many classes the cells say how many examples they hold."""
 BINS = 15
+FEW = 20
+"""Bars of fewer predictions say little, and are pale."""
 COLUMNS, ROWS = 3, 3
-MOST_LINES = 5
-"""Tasks that are spelt out under an image: wrong ones first."""
+MOST_LINES = 7
+"""Under an image: wrong tasks first, of which each takes two, what was said and what it is."""
 
 
 def task_diagram(
     task: str, predictions: TaskPredictions, labels: TaskLabels, classes: Sequence[str]
 ) -> Canvas:
     """Confusion (multilabel: errors by tag) on the left, reliability on the right."""
-    canvas = Canvas(1080, 560)
+    canvas = Canvas(860, 490)  # MLflow's page leaves it 650 pixels
     present = labels.present
-    canvas.text(24, 16, f"{task}: {int(present.sum()):,} labelled validation images", size=18)
+    canvas.text(16, 12, f"{task}: {int(present.sum()):,} labelled validation images", size=18)
     predicted, truth = predictions.predicted[present], labels.values[present]
     if predicted.ndim == 2:
-        _tag_errors(canvas, (140, 84, 520, 530), predicted, truth, classes)
+        _tag_errors(canvas, (130, 74, 400, 470), predicted, truth, classes)
     else:
-        _confusion(canvas, (150, 84, 560, 494), predicted, truth, classes)
+        _confusion(canvas, (130, 74, 460, 404), predicted, truth, classes)
     _reliability(
         canvas,
-        (690, 84, 1050, 494),
+        (560, 74, 840, 404),
         predictions.confidence[present].ravel(),
         (predicted == truth).ravel(),
     )
@@ -53,9 +68,9 @@ def _confusion(
         shown = np.sort(np.argsort(-mistaken, kind="stable")[:MOST_CLASSES])
         canvas.text(box[0], box[1] - 24, f"the {MOST_CLASSES} classes confused most", color=FAINT)
     else:
-        canvas.text(box[0], box[1] - 24, "share of each true class (row)", color=FAINT)
+        canvas.text(box[0], box[1] - 24, "images; shade: share of the true class (row)", color=FAINT)
     cell = (box[2] - box[0]) / len(shown)
-    size = int(min(14, max(8, cell * 0.45)))
+    size = int(min(15, max(8, cell * 0.45)))
     for i, row in enumerate(shown.tolist()):
         total = max(int(counts[row].sum()), 1)
         y = box[1] + i * cell
@@ -74,8 +89,8 @@ def _confusion(
         x = box[0] + (j + 0.5) * cell
         if len(shown) <= MOST_NUMBERED:
             canvas.text(x, box[3] + 6, classes[column], size=size, anchor="ma", width=cell - 2)
-    canvas.text((box[0] + box[2]) / 2, box[3] + 30, "predicted", color=FAINT, anchor="ma")
-    canvas.vertical(20, (box[1] + box[3]) / 2, "true")
+    canvas.text((box[0] + box[2]) / 2, box[3] + 28, "predicted", color=FAINT, anchor="ma")
+    canvas.vertical(12, (box[1] + box[3]) / 2, "true")
 
 
 def _tag_errors(
@@ -88,15 +103,16 @@ def _tag_errors(
     order = np.argsort(-(missed + invented), kind="stable")[:20]
     scale = (box[2] - box[0]) / max(float((missed + invented).max(initial=0.0)), 1e-9)
     canvas.text(box[0], box[1] - 24, "share of images:", color=FAINT)
-    canvas.text(box[0] + 110, box[1] - 24, "tag missed", color=BLUE)
-    canvas.text(box[0] + 190, box[1] - 24, "tag invented", color=ORANGE)
+    canvas.text(box[0] + 122, box[1] - 24, "tag missed", color=BLUE)
+    canvas.text(box[0] + 208, box[1] - 24, "tag invented", color=ORANGE)
     height = min(28.0, (box[3] - box[1]) / max(len(order), 1))
     for i, tag in enumerate(order.tolist()):
         y, middle = box[1] + i * height, box[0] + missed[tag] * scale
         canvas.text(box[0] - 6, y + height / 2, tags[tag], anchor="rm", width=110)
-        canvas.box((box[0], y + 3, middle, y + height - 3), BLUE)
         end = middle + invented[tag] * scale
-        canvas.box((middle, y + 3, end, y + height - 3), ORANGE)
+        for left, right, color in ((box[0], middle, BLUE), (middle, end, ORANGE)):
+            if left < right:  # else a line would be drawn
+                canvas.box((left, y + 3, right, y + height - 3), color)
         canvas.text(end + 6, y + height / 2, f"{missed[tag] + invented[tag]:.3f}", color=FAINT, anchor="lm")
 
 
@@ -116,18 +132,19 @@ def _reliability(canvas: Canvas, box: Box, confidence: NDArray[np.float32], righ
         accuracy, mean = float(right[inside].mean()), float(confidence[inside].mean())
         error += float(inside.mean()) * abs(accuracy - mean)
         x = left + width * number / BINS
-        canvas.box((x + 1, bottom - height * accuracy, x + width / BINS - 1, bottom), BLUE)
         share = inside.mean()
+        color = BLUE if inside.sum() >= FEW else PALE
+        canvas.box((x + 1, bottom - height * accuracy, x + width / BINS - 1, bottom), color)
         if share >= 0.1:
             canvas.text(
                 x + width / BINS / 2, bottom - 4, f"{100 * share:.0f}", size=11, color=WHITE, anchor="mb"
             )
     canvas.line(left, bottom, end, top, ORANGE, 2)
-    canvas.text(left, top - 24, f"right by confidence; on average {error:.3f} apart", color=FAINT)
-    canvas.text(
-        (left + end) / 2, bottom + 30, "confidence (in the bars: % of predictions)", color=FAINT, anchor="ma"
-    )
-    canvas.vertical(left - 50, (top + bottom) / 2, "right")
+    canvas.text(left, top - 24, f"share that is right, ECE {error:.3f}", color=FAINT)
+    canvas.text(end, top - 24, "ideal", color=ORANGE, anchor="ra")
+    canvas.text((left + end) / 2, bottom + 26, "confidence", color=FAINT, anchor="ma")
+    told = f"in the bars: % of predictions; pale: under {FEW}"
+    canvas.text((left + end) / 2, bottom + 46, told, color=FAINT, anchor="ma")
 
 
 def worst_mistakes(
@@ -151,34 +168,42 @@ def worst_mistakes(
         wrong = own.wrong(labels[task])
         worst = np.where(wrong, np.maximum(worst, np.nan_to_num(own.surprise, nan=-np.inf)), worst)
     order = [i for i in np.argsort(-worst, kind="stable")[: COLUMNS * ROWS] if worst[i] > -np.inf]
-    lines = min(len(predictions), MOST_LINES)
-    tile, side, line = 220, 190, 21
-    height = side + 24 + line * lines
+    told = [
+        [
+            line
+            for _, lines in sorted(
+                (_said(task, own, labels[task], classes[task], i) for task, own in predictions.items()),
+                key=lambda said: not said[0],
+            )
+            for line in lines
+        ][:MOST_LINES]
+        for i in order
+    ]
+    tile, side, line = 220, 190, 20
+    height = side + 20 + line * max(map(len, told), default=0)
     canvas = Canvas(COLUMNS * tile + 20, max(1, -(-len(order) // COLUMNS)) * height + 20)
     if not order:
         canvas.text(20, 20, "No mistakes on the validation images.", size=18)
-    for place, i in enumerate(order):
+    for place, (i, lines) in enumerate(zip(order, told, strict=True)):
         x, y = 10 + place % COLUMNS * tile, 10 + place // COLUMNS * height
         canvas.box((x + 4, y + 4, x + tile - 5, y + side + 3), GRID)
         canvas.picture((x + 4, y + 4, x + tile - 4, y + side + 4), images[rows[[i]]][0])
-        told = [_said(task, own, labels[task], classes[task], i) for task, own in predictions.items()]
-        told.sort(key=lambda line: line[1] != RED)
-        for n, (text, color) in enumerate(told[:lines]):
-            canvas.text(x + 6, y + side + 10 + line * n, text, size=15, color=color, width=tile - 14)
+        for n, (text, color) in enumerate(lines):
+            canvas.text(x + 6, y + side + 8 + line * n, text, size=15, color=color, width=tile - 10)
     return canvas
 
 
 def _said(
     task: str, own: TaskPredictions, labels: TaskLabels, classes: Sequence[str], i: int
-) -> tuple[str, tuple[int, int, int]]:
-    """One task of one image: the prediction, and the truth where it differs."""
+) -> tuple[bool, list[tuple[str, Color]]]:
+    """One task of one image: whether it is wrong, and in lines the prediction, and the truth where it differs."""
     said, truth = _named(own.predicted[i], classes), _named(labels.values[i], classes)
-    sure = float(own.confidence[i].min())
+    told = f"{task}: {said} {float(own.confidence[i].min()):.2f}"
     if not labels.present[i]:
-        return f"{task}: {said} ({sure:.2f}), no label", FAINT
+        return False, [(f"{told}, no label", FAINT)]
     if said == truth:
-        return f"{task}: {said} ({sure:.2f})", INK
-    return f"{task}: {said} ({sure:.2f}), is {truth}", RED
+        return False, [(told, INK)]
+    return True, [(told, RED), (f"    is {truth}", RED)]
 
 
 def _named(value: NDArray[np.integer[Any]], classes: Sequence[str]) -> str:

@@ -4,9 +4,11 @@ Nothing here imports torch: the model is a file that is passed on.
 """
 
 import json
+import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,12 @@ STATE = "state.safetensors"
 LOADER = "orchestrator.tracking.served_model"
 REQUIRED = ("equipoise", "torch", "mlflow")
 """What a server of the model installs, in the versions that it was trained with."""
+_FORBIDDEN = re.compile(r"""[/:.%"']""")
 
 
-def log_model(store: MlflowStore, best: Path, trial: TrialRecord, run_id: str) -> str:
+def log_model(
+    store: MlflowStore, best: Path, trial: TrialRecord, run_id: str, name: str, params: Mapping[str, str]
+) -> str:
     """Log the selected model of a trial as a LoggedModel that is ready to be loaded.
 
     Args:
@@ -34,6 +39,8 @@ def log_model(store: MlflowStore, best: Path, trial: TrialRecord, run_id: str) -
         best: the folder of the model.
         trial: its trial.
         run_id: MLflow's id of the trial's run.
+        name: of the model; what MLflow does not allow in it is replaced.
+        params: of the trial, as its run has them.
 
     Returns:
         MLflow's id of the model: `models:/<id>` loads it.
@@ -55,7 +62,7 @@ def log_model(store: MlflowStore, best: Path, trial: TrialRecord, run_id: str) -
                 metadata={"trial": trial.trial, "epoch": meta["epoch"], "data_digest": meta["data_digest"]},
             )
         metrics = metrics_of_best(trial.metrics, trial.best_epoch)
-        return store.log_model(run_id, f"model-{trial.trial}", model, metrics)
+        return store.log_model(run_id, _FORBIDDEN.sub("-", name), model, params, metrics)
 
 
 def signature(meta: dict[str, Any]) -> ModelSignature:

@@ -42,12 +42,15 @@ from mlflow.version import VERSION
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.database import create_database
+from orchestrator.tracking.note import model_note
 from orchestrator.tracking.runs import SEARCH, RunUpdate
 from orchestrator.tracking.scheme import TAG
 from orchestrator.tracking.state import TrackingState
 from orchestrator.tracking.uri import artifact_root, is_remote
 from orchestrator.tracking.views import outdated
 
+CONTEXT = "mlflow.data.context"
+"""Tag of a run's dataset: training, validation or test."""
 _PAGE = 1000
 _REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, PERMISSION_DENIED)}
 
@@ -159,22 +162,27 @@ class MlflowStore:
             repository.log_artifacts(temporary)
         self._client.set_tag(run_id, "mlflow.loggedImages", "true")
 
-    def log_model(self, run_id: str, name: str, folder: Path, metrics: Mapping[str, float]) -> str:
-        """Log a saved MLflow model as the output of a run, with what it achieved, named as the run has it; its id."""
+    def log_model(
+        self, run_id: str, name: str, folder: Path, params: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> str:
+        """Log a saved MLflow model as the output of a run, with the run's params and metrics; its id."""
         model = self._client.create_logged_model(
-            self._experiment_id, name, source_run_id=run_id, model_type="equipoise"
+            self._experiment_id, name, source_run_id=run_id, params=dict(params), model_type="equipoise"
         )
         model_id = str(model.model_id)
         self._client.log_model_artifacts(model_id, str(folder))
+        self._client.set_logged_model_tags(model_id, {"mlflow.note.content": model_note(model_id)})
         self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
         run = self._client.get_run(run_id)
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        on = next((own.dataset for own in inputs if _context(own) == "validation"), None)
+        measured: Any = {"model_id": model_id, "run_id": run_id}
+        if on is not None:
+            measured |= {"dataset_name": on.name, "dataset_digest": on.digest}
         self._client.log_batch(
             run_id,
-            [
-                Metric(key, value, run.info.end_time, 0, model_id=model_id, run_id=run_id)
-                for key, value in metrics.items()
-            ],
+            [Metric(key, value, run.info.end_time, 0, **measured) for key, value in metrics.items()],
         )
         return model_id
 
@@ -245,6 +253,10 @@ class MlflowStore:
         self._known = True
 
 
+def _context(own: DatasetInput) -> str | None:
+    return next((tag.value for tag in own.tags if tag.key == CONTEXT), None)
+
+
 def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:
     return [
         DatasetInput(
@@ -255,7 +267,7 @@ def _dataset_inputs(datasets: dict[str, dict[str, Any]]) -> list[DatasetInput]:
                 source=json.dumps({"uri": facts["source"]}),
                 profile=json.dumps(facts["profile"]),
             ),
-            [InputTag("mlflow.data.context", context)],
+            [InputTag(CONTEXT, context)],
         )
         for context, facts in datasets.items()
     ]

@@ -1,4 +1,4 @@
-"""The note on a search's own run: Markdown that says what was found, and leads to it with one click."""
+"""Notes in Markdown: on a search's own run what was found, with links to it, and on a model how it is used."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,18 @@ def last_note(record: SearchRecord, view: str | None) -> str:
     return "\n\n".join(parts)
 
 
+def model_note(model_id: str) -> str:
+    """On a logged model: how it is used."""
+    return f"""Where Equipoise is installed:
+
+```python
+import mlflow, pandas
+
+model = mlflow.pyfunc.load_model("models:/{model_id}")
+model.predict(pandas.DataFrame({{"image": [open("photo.jpg", "rb").read()]}}))
+```"""
+
+
 def _choices(record: SearchRecord) -> str:
     """The best of each objective and the balanced choice, a row each."""
     rows: list[tuple[str, TrialRecord]] = []
@@ -52,25 +64,26 @@ def _choices(record: SearchRecord) -> str:
             rows.append((f"{which} {objective}", best))
     if (choice := record.balanced) and len(record.objectives) > 1:
         rows.append(("**Balanced choice**", choice))
-    return _table(record, "", rows)
+    header = ["", "trial", *record.objectives]
+    return _table(header, [[name, *_results(record, trial)] for name, trial in rows])
 
 
 def _front(record: SearchRecord) -> str:
     front = record.front
-    shown = [("", trial) for trial in front[:MOST_ROWS]]
+    table = _table(["trial", *record.objectives], [_results(record, trial) for trial in front[:MOST_ROWS]])
     left_off = f"\n\n… and {len(front) - MOST_ROWS} more" if len(front) > MOST_ROWS else ""
-    return _table(record, f"Pareto set ({len(front)})", shown) + left_off
+    return f"#### Pareto set ({len(front)})\n\n{table}{left_off}"
 
 
-def _table(record: SearchRecord, title: str, rows: Sequence[tuple[str, TrialRecord]]) -> str:
-    lines = [
-        f"| {title} | trial | {' | '.join(record.objectives)} |",
-        f"|---|---|{'---:|' * len(record.objectives)}",
-    ]
-    for name, trial in rows:
-        values = " | ".join(_value(trial.metrics, objective) for objective in record.objectives)
-        lines.append(f"| {name} | {_trial(record, trial)} | {values} |")
-    return "\n".join(lines)
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; MLflow's page leaves nothing between its columns, so every cell brings its space."""
+    first, *others = (f"| {'&emsp; | '.join(cells)} |" for cells in (header, *rows))
+    return "\n".join([first, "|" + "---|" * len(header), *others])
+
+
+def _results(record: SearchRecord, trial: TrialRecord) -> list[str]:
+    """A row: the trial, with a link, and what it achieved."""
+    return [_trial(record, trial), *(_value(trial.metrics, name) for name in record.objectives)]
 
 
 def _trial(record: SearchRecord, trial: TrialRecord) -> str:

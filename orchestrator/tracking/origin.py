@@ -18,6 +18,7 @@ def origin_tags(start: Event) -> dict[str, str]:
     tags = {
         f"{scheme.TAG}data_digest": (start.get("data") or {}).get("digest"),
         f"{scheme.TAG}versions": json.dumps(start.get("versions") or {}, separators=(",", ":")),
+        "mlflow.user": start.get("user"),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": "equipoise",
         "mlflow.source.git.commit": commit.removesuffix("+"),

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from orchestrator.tracking.canvas import Canvas
+from orchestrator.tracking.class_table import class_table
 from orchestrator.tracking.diagrams import task_diagram, worst_mistakes
 from trainables.data.prepared import TaskLabels, load_prepared
 from trainables.training.predictions import FILE, Predictions
@@ -22,7 +23,7 @@ def has_predictions(trial: Path) -> bool:
 
 
 def trial_files(trial: Path, epoch: int | None, time: int) -> dict[str, bytes]:
-    """Artifacts by path: diagrams, the worst mistakes, both again for MLflow's image grid, and all predictions.
+    """Artifacts by path: diagrams and the worst mistakes, also for MLflow's image grid; all classes and predictions.
 
     Args:
         trial: the trial's folder.
@@ -44,6 +45,7 @@ def trial_files(trial: Path, epoch: int | None, time: int) -> dict[str, bytes]:
     }
     worst = worst_mistakes(data.images, rows, predictions.tasks, labels, data.classes)
     files = {"evaluation/worst_mistakes.png": worst.png(), **_grid("mistakes/worst", worst, time)}
+    files["evaluation/classes.csv"] = class_table(predictions.tasks, labels, data.classes).encode()
     for task, own in list(predictions.tasks.items())[:MOST_TASKS]:
         diagram = task_diagram(task, own, labels[task], data.classes[task])
         files |= {f"evaluation/{task}.png": diagram.png(), **_grid(f"mistakes/{task}", diagram, time)}

@@ -117,6 +117,11 @@ class SearchRuns:
         """Whether it is one training, and its trial's run the only one."""
         return self._log.started.get("kind") == "train"
 
+    def model_name(self, trial: str) -> str:
+        """What the model of a trial is called, among those of all searches of the experiment."""
+        search = str(self._log.started["search_id"])
+        return search if self.single else f"{search}-{trial}"
+
     def record(self, experiment_id: str | None, runs: Mapping[str, str]) -> SearchRecord:
         """Everything so far; `runs` are MLflow's run ids."""
         return self._log.record(experiment_id=experiment_id, runs=runs)

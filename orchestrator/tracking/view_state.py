@@ -48,7 +48,7 @@ def trade_offs(shown: Shown) -> State:
     ]
     if not pairs:
         cards = [_card("BAR", "best", metricKey=best[0], selectedMetricKeys=best)]
-    sections = [Section("Trade-offs", cards, columns=min(len(cards), 3), height=400)]
+    sections = [Section("Trade-offs", cards, columns=min(len(cards), 2), height=400)]
     if shown.axes:
         axes = list(shown.axes)[:MOST_AXES]
         card = _card("PARALLEL", "axes", selectedParams=axes, selectedMetrics=best, showAllRuns=False)
@@ -68,7 +68,6 @@ def curves(shown: Shown) -> State:
             f"line-{n}",
             metricKey=own[0],
             selectedMetricKeys=list(own),
-            displayName=" and ".join(own),
             lineSmoothness=0,
             xAxisKey="step",
             xAxisScaleType="linear",
@@ -80,7 +79,8 @@ def curves(shown: Shown) -> State:
         )
         for n, own in enumerate(keys[:MOST_CURVES])
     ]
-    return _state(shown, [Section("Learning curves", cards, columns=2, height=360)], hidden="FIRST_20_RUNS")
+    section = Section("Learning curves", cards, columns=2, height=360)
+    return _state(shown, [section], hidden="FIRST_20_RUNS", only="!= '0 search'")
 
 
 def mistakes(shown: Shown) -> State:
@@ -90,7 +90,8 @@ def mistakes(shown: Shown) -> State:
         for n, key in enumerate(shown.images[:MOST_IMAGES])
     ]
     section = Section("Mistakes", cards, columns=1, height=640)
-    return _state(shown, [section], hidden="FIRST_20_RUNS", only="!= '2 other'" if shown.over else None)
+    only = "= '1 Pareto set'" if shown.over else "!= '0 search'"
+    return _state(shown, [section], hidden="FIRST_20_RUNS", only=only)
 
 
 @dataclass(frozen=True)

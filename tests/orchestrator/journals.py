@@ -87,6 +87,7 @@ def search_events(
         "tracking_uri": tracking_uri,
         "versions": {"torch": "2.14.1"},
         "git": "c0ffee+",
+        "user": "ada",
     }
     events: list[Event] = []
     free = [START + 5.0, START + 5.1]

@@ -1,12 +1,7 @@
 """What the doctor says of MLflow and of Ray, asked through real sockets."""
 
-import base64
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,33 +11,7 @@ from orchestrator.cli import app
 from orchestrator.doctor import services
 from orchestrator.doctor.finding import Finding, exit_code
 from orchestrator.machines.connection import RayAddress
-
-
-@contextmanager
-def server(*, login: str | None = None, status: int = 200, date: str | None = None) -> Iterator[int]:
-    """An HTTP server that wants `login` (user:password) and answers with `status`; gives its port."""
-    wanted = None if login is None else f"Basic {base64.b64encode(login.encode()).decode()}"
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            let_in = wanted is None or self.headers.get("Authorization") == wanted
-            self.send_response(status if let_in else 401)
-            self.end_headers()
-
-        def date_time_string(self, timestamp: float | None = None) -> str:
-            return date or super().date_time_string(timestamp)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield http.server_port
-        finally:
-            http.shutdown()
-            thread.join()
+from tests.orchestrator.doctor.http_servers import http_server
 
 
 def told(uri: str, *, several_nodes: bool = False) -> dict[str, str]:
@@ -58,12 +27,12 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_answers_is_well() -> None:
-    with server() as port:
+    with http_server() as port:
         assert told(f"http://127.0.0.1:{port}") == {"mlflow": "ok", "clock": "ok"}
 
 
 def test_a_server_that_wants_a_login_gets_the_one_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server(login="me:it is secret") as port:
+    with http_server(login="me:it is secret") as port:
         uri = f"http://127.0.0.1:{port}"
         assert told(uri)["mlflow-login"] == "problem"
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
@@ -72,20 +41,20 @@ def test_a_server_that_wants_a_login_gets_the_one_of_the_environment(monkeypatch
 
 
 def test_a_login_in_the_address_is_used_and_never_said() -> None:
-    with server(login="me:hush") as port:
+    with http_server(login="me:hush") as port:
         found = list(services.mlflow(f"http://me:hush@127.0.0.1:{port}", several_nodes=False))
     assert [finding.status for finding in found] == ["ok", "ok"]
     assert not any("hush" in finding.message + finding.cure for finding in found)
 
 
 def test_what_is_no_mlflow_server_is_a_problem() -> None:
-    with server(status=404) as port:
+    with http_server(status=404) as port:
         assert told(f"http://127.0.0.1:{port}")["mlflow"] == "problem"
     assert told(f"http://127.0.0.1:{port}") == {"mlflow": "problem"}, "nobody listens any more"
 
 
 def test_clocks_that_differ_are_told() -> None:
-    with server(date="Mon, 01 Jan 2024 00:00:00 GMT") as port:
+    with http_server(date="Mon, 01 Jan 2024 00:00:00 GMT") as port:
         assert told(f"http://127.0.0.1:{port}")["clock"] == "warning"
 
 
@@ -113,19 +82,19 @@ def test_a_database_that_somebody_holds_is_a_problem(tmp_path: Path, monkeypatch
 def test_a_dashboard_that_asks_nobody_is_a_problem_where_strangers_reach_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with server() as port:
+    with http_server() as port:
         place = f"127.0.0.1:{port}"
         assert services.dashboard(place).status == "warning"
         monkeypatch.setattr(services, "LOOPBACK", ())
         assert services.dashboard(place).status == "problem"
-    with server(login="a:b") as port:
+    with http_server(login="a:b") as port:
         assert services.dashboard(f"127.0.0.1:{port}").status == "ok"
     assert "no dashboard answers" in services.dashboard(f"127.0.0.1:{port}").message
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "ok"), (403, "ok"), (404, "warning"), (500, "warning")])
 def test_only_401_and_403_ask_for_a_token(status: int, said: str) -> None:
-    with server(status=status) as port:
+    with http_server(status=status) as port:
         found = services.dashboard(f"127.0.0.1:{port}")
     assert found.status == said
     assert found.message.endswith("asks for a token") == (said == "ok")
@@ -179,7 +148,7 @@ def test_json_is_one_line(
 def test_a_token_that_is_missing_and_a_cluster_that_is_not_there_are_problems(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with server() as port:
+    with http_server() as port:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN", "")

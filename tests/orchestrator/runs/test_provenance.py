@@ -45,6 +45,17 @@ def test_changes_are_kept_and_told_apart(
     assert provenance_now()["git_diff"] != facts["git_diff"]
 
 
+def test_who_started_it_is_told_where_users_have_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert provenance(tmp_path)["user"] == "ada"
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)  # nobody's
+    assert provenance(tmp_path)["user"] is None
+
+
 def test_there_need_not_be_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     facts = provenance(tmp_path)

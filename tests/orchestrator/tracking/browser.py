@@ -65,7 +65,29 @@ class Page:
 
     def points(self) -> int:
         """Points of the scatter plots."""
-        return int(self.script("document.querySelectorAll('.scatterlayer .trace path.point').length"))
+        return len(self.colors())
+
+    def colors(self) -> list[str]:
+        """The colour of each point of the scatter plots, as `rgb(255, 127, 14)`."""
+        points = "[...document.querySelectorAll('.scatterlayer .trace path.point')]"
+        return [str(color) for color in self.script(f"{points}.map(point => getComputedStyle(point).fill)")]
+
+    def run_colors(self) -> dict[str, str]:
+        """The colour beside each run of the list, by the first word of its name, in their order."""
+        rows = (
+            "[...document.querySelectorAll('[row-id]')].filter(row => row.querySelector('label[style] + a'))"
+        )
+        told = "[row.querySelector('a').textContent.split(' ')[0], row.querySelector('label[style]')]"
+        found = self.script(
+            f"{rows}.map(row => {told}).map(([name, label]) => [name, getComputedStyle(label).backgroundColor])"
+        )
+        return dict(found)
+
+    def shows_image(self) -> None:
+        """Wait for a picture that MLflow keeps to be drawn."""
+        self.wait_for(
+            "[...document.images].some(i => i.src.includes('get-artifact') && i.naturalWidth > 200)"
+        )
 
 
 @contextmanager

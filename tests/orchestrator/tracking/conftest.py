@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.runs import LEASE
 from orchestrator.tracking.uri import sqlite_uri
+from tests.orchestrator.journals import search_events, write_journal
 from tests.orchestrator.tracking.trained import TrainedSearch
 
 Content = dict[str, dict[str, Any]]
@@ -33,6 +35,17 @@ def store(empty_database: Path, tmp_path: Path) -> str:
     database = tmp_path / "mlflow.db"
     shutil.copy(empty_database, database)
     return sqlite_uri(database)
+
+
+@pytest.fixture(scope="session")
+def told(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory, content: Callable[[str], Content]
+) -> Content:
+    """What MLflow knows once a whole search was told."""
+    folder = tmp_path_factory.mktemp("told")
+    uri = sqlite_uri(Path(shutil.copy(empty_database, folder / "mlflow.db")))
+    assert Follower(write_journal(folder / "digits-pair-001", list(search_events(uri))), None).run() == 0
+    return content(uri)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_trials_have_pictures_and_the_pareto_set_has_models(search: Path, store:
     assert len(state.pictured) == 11
     assert artifacts(store, state, "t000", "evaluation") == [
         f"evaluation/{name}"
-        for name in ("left.png", "predictions.parquet", "right.png", "worst_mistakes.png")
+        for name in ("classes.csv", "left.png", "predictions.parquet", "right.png", "worst_mistakes.png")
     ]
     assert len(artifacts(store, state, "t000", "images")) == 6
     client = MlflowClient(tracking_uri=store)
@@ -62,6 +62,11 @@ def test_trials_have_pictures_and_the_pareto_set_has_models(search: Path, store:
     for trial, model in state.models.items():
         logged = client.get_logged_model(model)
         assert logged.status == "READY"
+        assert logged.name == f"digits-pair-001-{trial}"
+        assert logged.params == runs[trial].data.params
+        assert f'load_model("models:/{model}")' in logged.tags["mlflow.note.content"]
+        digests = {metric.dataset_digest for metric in logged.metrics or []}
+        assert digests == {"0123456789abcdef01234567-val"}, "what was measured, and on what"
         assert logged.source_run_id == state.runs[trial]
         assert {m.key: m.value for m in logged.metrics or []}["best/score"] == runs[trial].data.metrics[
             "best/score"
@@ -96,7 +101,7 @@ def test_predictions_that_cannot_be_read_cost_the_pictures_only(search: Path, st
     assert Follower(search, None).run() == 0
     state = read_state(search)
     assert artifacts(store, state, "t000", "evaluation") == []
-    assert len(artifacts(store, state, "t002", "evaluation")) == 4
+    assert len(artifacts(store, state, "t002", "evaluation")) == 5
 
 
 def test_the_table_of_predictions_has_every_validation_image(

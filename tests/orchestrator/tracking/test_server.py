@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +19,76 @@ from orchestrator.runs.journal import Journal, read_journal
 from orchestrator.tracking import follower
 from orchestrator.tracking.follower import Follower
 from orchestrator.tracking.process import start_writer
-from orchestrator.tracking.uri import unreachable
+from orchestrator.tracking.uri import sqlite_uri, unreachable
 from tests.end_to_end.commands import environment
 from tests.orchestrator.journals import search_events, write_journal
+from tests.orchestrator.tracking.browser import free_port
 
 Read = Callable[[str], dict[str, dict[str, Any]]]
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
-@contextlib.contextmanager
-def server(database: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """`mlflow server` with one worker, once it answers; gone with all its processes afterwards."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            env=environment({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}),
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 90
-        while unreachable(f"http://127.0.0.1:{port}", timeout=1) is not None:
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+@dataclass(frozen=True)
+class Served:
+    """A search whose journal names a server, and that server, which may come and go."""
+
+    directory: Path
+    events: list[dict[str, Any]]
+    uri: str
+    _folder: Path
+
+    @contextlib.contextmanager
+    def server(self) -> Iterator[None]:
+        """`mlflow server` with one worker, once it answers; killed with all its processes afterwards."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--backend-store-uri", sqlite_uri(self._folder / "served.db")]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        command += ["--port", self.uri.rpartition(":")[2]]
+        log = self._folder / "server.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}),
+                cwd=self._folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            deadline = time.monotonic() + 90
+            while unreachable(self.uri, timeout=1) is not None:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def tell_undisturbed(self, store: str) -> None:
+        """Tell the same journal, read from its file, to another store at one go."""
+        events = list(read_journal(self.directory))
+        events[0]["tracking_uri"] = store
+        assert Follower(write_journal(self._folder / "undisturbed", events), None).run() == 0
+
+
+@pytest.fixture
+def served(tmp_path: Path, empty_database: Path) -> Served:
+    shutil.copy(empty_database, tmp_path / "served.db")
+    uri = f"http://127.0.0.1:{free_port()}"
+    directory = tmp_path / "digits-pair-001"
+    directory.mkdir()
+    return Served(directory, list(search_events(uri)), uri, tmp_path)
 
 
 def test_a_server_that_is_killed_and_comes_back_is_told_everything_once(
-    tmp_path: Path, store: str, empty_database: Path, content: Read
+    served: Served, store: str, content: Read
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    database = f"sqlite:///{tmp_path / 'served.db'}"
-    (tmp_path / "served.db").write_bytes(empty_database.read_bytes())
-    directory = tmp_path / "digits-pair-001"
-    directory.mkdir()
-    events = list(search_events(f"http://127.0.0.1:{port}"))
-    third = len(events) // 3
-    with Journal(directory) as journal:
-        with server(database, tmp_path, port):
-            writer = start_writer(directory)
+    events, third = served.events, len(served.events) // 3
+    with Journal(served.directory) as journal:
+        with served.server():
+            writer = start_writer(served.directory)
             append(journal, events[:third])
             assert writer.wait_until_drained(60)
             append(journal, events[third : third + 5])
@@ -77,43 +98,28 @@ def test_a_server_that_is_killed_and_comes_back_is_told_everything_once(
         while writer.status().error is None:
             assert time.monotonic() < deadline, "the outage was not noticed"
             time.sleep(0.1)
-        with server(database, tmp_path, port):
+        with served.server():
             append(journal, events[2 * third :])
             assert writer.finish(timeout=120, outage_timeout=60).drained
-            found = content(f"http://127.0.0.1:{port}")
-    told = list(read_journal(directory))
-    told[0]["tracking_uri"] = store
-    Follower(write_journal(tmp_path / "undisturbed", told), None).run()
-    expected = content(store)
-    for run in (*found.values(), *expected.values()):
-        run["tags"].pop("equipoise.lease", None)
-    assert found == expected
+            found = content(served.uri)
+    served.tell_undisturbed(store)
+    assert found == content(store)
 
 
 def test_a_server_that_comes_back_only_when_the_writer_has_given_up_is_told_everything_by_a_resume(
-    tmp_path: Path, store: str, empty_database: Path, content: Read, monkeypatch: pytest.MonkeyPatch
+    served: Served, store: str, content: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower, "GIVE_UP_SECONDS", 0.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    database = f"sqlite:///{tmp_path / 'served.db'}"
-    (tmp_path / "served.db").write_bytes(empty_database.read_bytes())
-    directory = tmp_path / "digits-pair-001"
-    directory.mkdir()
-    events = list(search_events(f"http://127.0.0.1:{port}"))
-    with Journal(directory) as journal:
-        append(journal, events[:30])
-        with server(database, tmp_path, port):
-            assert Follower(directory, None).run() == 0
-        append(journal, events[30:])
-    assert Follower(directory, None).run() == 1
-    with server(database, tmp_path, port):
-        assert resume(directory).told
-        found = content(f"http://127.0.0.1:{port}")
-    told = list(read_journal(directory))
-    told[0]["tracking_uri"] = store
-    Follower(write_journal(tmp_path / "undisturbed", told), None).run()
+    with Journal(served.directory) as journal:
+        append(journal, served.events[:30])
+        with served.server():
+            assert Follower(served.directory, None).run() == 0
+        append(journal, served.events[30:])
+    assert Follower(served.directory, None).run() == 1
+    with served.server():
+        assert resume(served.directory).told
+        found = content(served.uri)
+    served.tell_undisturbed(store)
     assert found == content(store)
 
 

@@ -22,16 +22,11 @@ from orchestrator.tracking.state import read_state
 from orchestrator.tracking.ui import run_ui
 from orchestrator.tracking.uri import experiment_link
 from tests.orchestrator.journals import search_events, write_journal
+from tests.orchestrator.tracking.browser import free_port
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning"
 )  # MLflow's
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
