@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
+from trainables.durable import flush
 
 FILE_NAME = "tracking.json"
 LOCK_NAME = "tracking.lock"
@@ -53,6 +54,7 @@ def write_state(directory: Path, state: TrackingState) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(directory / FILE_NAME)
+    flush(directory)
 
 
 def untold(directory: Path, state: TrackingState) -> int:
