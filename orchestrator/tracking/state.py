@@ -64,6 +64,16 @@ def untold(directory: Path, state: TrackingState) -> int:
     return max(0, size - state.offset)
 
 
+def is_being_told(directory: Path) -> bool:
+    """Whether a writer is at work."""
+    with contextlib.suppress(FileNotFoundError), (directory / LOCK_NAME).open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def forget_error(directory: Path) -> None:
     """Forget why an earlier writer could tell nothing; one that still waits is asked to try at once."""
     if read_state(directory).error is None:
