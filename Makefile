@@ -19,10 +19,11 @@ chaos: dev ## kill runs in every way and at any time, and see that resuming lose
 	CHAOS_ROUNDS=20 CHAOS_STOP_SECONDS=60 $(BIN)/python -m pytest -m chaos
 	EQUIPOISE_FUZZ=20 $(BIN)/python -m pytest --timeout 1200 tests/fuzz
 
-audit: ## a report: known vulnerabilities of the versions in constraints.txt
+audit: ## a report: known vulnerabilities of the versions in constraints.txt, and releases outside of our ranges
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet pip-audit
 	-.venv-audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps --progress-spinner off
+	-.venv-audit/bin/python benchmarks/dependency_ranges.py
 	rm -rf .venv-audit
 
 lint: dev ## style, types and the directions of imports

@@ -38,6 +38,9 @@ SIDES = {
     "2 workers × 1 thread": ("compute.workers=2", "compute.per_worker.cpu=1"),
 }
 
+LEAST_SPEED, LONGEST_GAP = 0.85, 0.15
+"""Limits: a speed relative to the other side's, and seconds."""
+
 
 def measure(backbone: str, trials: int, changes: tuple[str, ...]) -> dict[str, float]:
     """One search. Images per second, median over epochs; seconds between trials, median."""
@@ -68,7 +71,8 @@ def measure(backbone: str, trials: int, changes: tuple[str, ...]) -> dict[str, f
     }
 
 
-def main() -> None:
+def main() -> int:
+    """Run it; 1 if a limit is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,11 +91,12 @@ def main() -> None:
     turns = sorted(t["images_per_second"] / o["images_per_second"] for o, t in zip(one, two, strict=True))
     gap = statistics.median(measured["seconds_between_trials"] for measured in two)
     print(
-        f"\nthroughput, 2 workers : 1 worker with 2 threads  {speeds[1] / speeds[0]:.2f} (at least 0.85; "
+        f"\nthroughput, 2 workers : 1 worker with 2 threads  {speeds[1] / speeds[0]:.2f} (at least {LEAST_SPEED}; "
         f"{turns[0]:.2f} to {turns[-1]:.2f} turn by turn)"
     )
-    print(f"from trial to trial with 2 workers  {gap:.3f} s (at most 0.15 s)")
+    print(f"from trial to trial with 2 workers  {gap:.3f} s (at most {LONGEST_GAP} s)")
+    return int(speeds[1] / speeds[0] < LEAST_SPEED or gap > LONGEST_GAP)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -98,7 +98,8 @@ CONTENDERS = {
 }
 
 
-def main() -> None:
+def main() -> int:
+    """Run it; 1 if a limit is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -119,18 +120,23 @@ def main() -> None:
         print(f"median, {name}: {_text(values)}")
     ours = medians["equipoise"]
     print()
-    _judge("command typed to first step, s", ours["start_up"], at_most=7.0)
-    _judge("one trial's end to the next one's first step, s", ours["gap"], at_most=0.15)
-    _judge("whole search, s", ours["seconds"], at_most=ours["limit"])
+    met = [
+        _met("command typed to first step, s", ours["start_up"], at_most=7.0),
+        _met("one trial's end to the next one's first step, s", ours["gap"], at_most=0.15),
+        _met("whole search, s", ours["seconds"], at_most=ours["limit"]),
+    ]
     for name, at_least in {"optuna_loop": 0.9, "tune_functions": 1.0, "ray_pattern": 8.0}.items():
         if name in medians:
             ratio = ours["trials_per_minute"] / medians[name]["trials_per_minute"]
-            _judge(f"trials per minute against {name}, times", ratio, at_least=at_least)
+            met.append(_met(f"trials per minute against {name}, times", ratio, at_least=at_least))
+    return 0 if all(met) else 1
 
 
-def _judge(what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0) -> None:
+def _met(what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0) -> bool:
     limit = f"at least {at_least:g}" if at_least else f"at most {at_most:.3g}"
-    print(f"{'met   ' if at_least <= value <= at_most else 'MISSED'}  {what}: {value:.3g} ({limit})")
+    met = at_least <= value <= at_most
+    print(f"{'met   ' if met else 'MISSED'}  {what}: {value:.3g} ({limit})")
+    return met
 
 
 def _run(command: list[str], folder: Path) -> str:
@@ -160,4 +166,4 @@ def _text(values: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -4,18 +4,30 @@ import os
 import signal
 import warnings
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from orchestrator.machines.connection import RayAddress, connected, set_environment
 from orchestrator.machines.resources import NodeResources
+from tests.power import Disk
 
 set_environment(RayAddress())
 # A shell's background commands ignore SIGINT, and so would all that a test starts there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("seeded", derandomize=True, database=None, deadline=None)  # the same everywhere
 settings.load_profile("seeded")
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """A folder of this process from which a power cut takes what was not flushed."""
+    (tmp_path / "left").mkdir()
+    with monkeypatch.context() as patched:
+        found = Disk(tmp_path / "disk", tmp_path / "left", patched)
+        yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,9 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Close runs whose process was killed; tell MLflow what it missed.")
     ] = False,
+    storage: Annotated[
+        Path | None, typer.Option(help="Folder of the runs that are looked at. Default: the experiment's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what would break a run here: packages, memory, disks, sockets, ports, GPUs, Ray, MLflow, killed runs."""
@@ -59,7 +62,9 @@ def doctor(
 
     silence_libraries()
     with stdout_kept_for_results() if as_json else contextlib.nullcontext():
-        findings = examine(load_spec(config, overrides or []) if config is not None else None, fix=fix)
+        findings = examine(
+            load_spec(config, overrides or []) if config is not None else None, fix=fix, storage=storage
+        )
     print_findings(findings, as_json=as_json)
     raise typer.Exit(exit_code(findings))
 

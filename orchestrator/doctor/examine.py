@@ -16,12 +16,13 @@ from orchestrator.tracking.uri import resolve_tracking_uri
 from trainables.data.cache import cache_root
 
 
-def examine(spec: ExperimentSpec | None, *, fix: bool = False) -> list[Finding]:
+def examine(spec: ExperimentSpec | None, *, fix: bool = False, storage: Path | None = None) -> list[Finding]:
     """Look at this machine, and at the Ray, the MLflow and the runs of an experiment (without one: the defaults).
 
-    `fix`: close runs that were killed, and tell MLflow the rest of those that it was not told.
+    `fix`: close runs that were killed, and tell MLflow the rest of those that it was not told. `storage`: the folder of
+    runs, if not the experiment's.
     """
-    storage = Path(spec.tracking.storage if spec is not None else "equipoise_runs")
+    storage = storage or Path(spec.tracking.storage if spec is not None else "equipoise_runs")
     cache = cache_root(spec.data.cache if spec is not None else None, Path.cwd())
     places = {"tracking.storage": storage, "data.cache": cache, "TMPDIR": Path(tempfile.gettempdir())}
     cluster, several_nodes = _cluster({key: places[key] for key in CODES})

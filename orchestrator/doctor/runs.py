@@ -6,14 +6,18 @@ from pathlib import Path
 
 from orchestrator.doctor.finding import Finding
 from orchestrator.errors import EquipoiseError
+from orchestrator.report import formats
 from orchestrator.resuming.replay import History, read_history
 from orchestrator.runs.folder import RunFolder, outcome
 from orchestrator.runs.journal import FILE_NAME, Journal
 from orchestrator.runs.lease import Conducted, hold_lease, is_held
 from orchestrator.runs.trial_log import TrialLog
-from orchestrator.tracking.process import tell_rest
-from orchestrator.tracking.state import read_state, untold
+from orchestrator.tracking.process import lacking, tell_rest
+from orchestrator.tracking.state import is_being_told, read_state, untold
 from orchestrator.tracking.uri import database_path
+
+PATIENCE_WITH_PICTURES = 60.0
+"""Seconds. Of large searches the writer goes on by itself."""
 
 
 def runs(storage: Path, uri: str | None, *, fix: bool) -> Iterator[Finding]:
@@ -65,24 +69,44 @@ def _close(history: History) -> bool:
                 log.hear(event)
             log.settle({})
         run.record("search_ended", status="interrupted", seconds=history.seconds, **outcome(directory))
-        return tell_rest(directory)
+        return tell_rest(directory, PATIENCE_WITH_PICTURES)
     return False
 
 
 def _untold(directory: Path, *, fix: bool) -> Iterator[Finding]:
     """A run that has ended, if MLflow does not know all of it: it was away for longer than the writer waits."""
     if not untold(directory, read_state(directory)):
+        yield from _undrawn(directory, fix=fix)
         return
     with contextlib.suppress(Conducted):
         if fix:
             with hold_lease(directory):
-                told = tell_rest(directory)
+                told = tell_rest(directory, PATIENCE_WITH_PICTURES)
             if told:
                 yield Finding("untold-run", "ok", f"MLflow is told all of {directory.name} now")
                 return
     error = read_state(directory).error
     message = f"MLflow was not told all of {directory.name}" + (f": {error}" if error else "")
     yield Finding("untold-run", "warning", message, "Start MLflow's server, then equipoise doctor --fix.")
+
+
+def _undrawn(directory: Path, *, fix: bool) -> Iterator[Finding]:
+    """A run of which MLflow knows all but pictures and models: its writer, which makes them last, was killed."""
+    before = [] if is_being_told(directory) else lacking(directory)
+    if not before:
+        return
+    with contextlib.suppress(Conducted):
+        if fix:
+            with hold_lease(directory):
+                tell_rest(directory, PATIENCE_WITH_PICTURES)
+            if not lacking(directory):
+                message = f"MLflow has the pictures and models of {directory.name} now"
+                yield Finding("undrawn-run", "ok", message)
+                return
+    message = f"MLflow lacks pictures or models of {formats.count(len(before), 'trial')} of {directory.name}"
+    yield Finding(
+        "undrawn-run", "warning", message, "equipoise doctor --fix; tracking.log there says what failed."
+    )
 
 
 def _orphans(uri: str, storage: Path, *, fix: bool) -> Iterator[Finding]:

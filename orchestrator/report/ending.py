@@ -178,17 +178,21 @@ def _where(record: SearchRecord) -> RenderableType:
 
 
 def _finishing(record: SearchRecord) -> str:
-    """What tells MLflow the rest and does nothing else: resuming a run that is not over would go on with it."""
+    """What tells MLflow the rest and trains nothing: resuming a run that is not over would go on with it."""
     if record.status == "completed":
         return f"equipoise resume {_reference(record)}"
-    return f"python -m orchestrator.tracking.writer {record.directory}"
+    return "equipoise doctor --fix" + (
+        "" if _in_default_place(record) else f" --storage {record.directory.parent}"
+    )
 
 
 def _reference(record: SearchRecord) -> str:
     """How `equipoise resume` finds the run: by its id where that is enough, else by its folder."""
-    storage = str(record.directory.parent)
-    in_default_place = storage == str(Path(TrackingConfig().storage).absolute())
-    return record.search_id if in_default_place else str(record.directory)
+    return record.search_id if _in_default_place(record) else str(record.directory)
+
+
+def _in_default_place(record: SearchRecord) -> bool:
+    return str(record.directory.parent) == str(Path(TrackingConfig().storage).absolute())
 
 
 def _plain_table() -> Table:

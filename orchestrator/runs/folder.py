@@ -28,6 +28,7 @@ from orchestrator.tracking.uri import (
 )
 from search_spaces.space import SearchSpace
 from trainables.data.prepared import PreparedData
+from trainables.durable import make_folders
 
 SECONDS_TO_TELL, SECONDS_TO_TELL_AN_INTERRUPT = 120.0, 3.0
 """How long the end of a run waits for MLflow's writer: not long if someone waits, or if it can keep nothing either."""
@@ -233,7 +234,7 @@ def describe_data(data: PreparedData) -> dict[str, Any]:
 def _next_folder(storage: Path, name: str) -> Path:
     """Create `<storage>/<name>-001`, or the next number that is free."""
     try:
-        storage.mkdir(parents=True, exist_ok=True)
+        make_folders(storage)
         for number in range(1, 1_000_000):
             folder = storage / f"{name}-{number:03d}"
             with contextlib.suppress(FileExistsError):

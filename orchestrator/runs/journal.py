@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from orchestrator.errors import EquipoiseError, NotRecorded
 from orchestrator.runs.clock import Clock
+from trainables.durable import flush
 
 FILE_NAME = "journal.jsonl"
 Event = dict[str, Any]
@@ -36,11 +37,9 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         if self._file.tell() != self._length:
             self._file.truncate(self._length)
-        for folder in (
-            directory,
-            directory.parent,
-        ):  # the file itself, and its folder, must outlive a power cut
-            _flush(folder)
+        os.fdatasync(self._file.fileno())  # a killed process may not have come so far
+        for folder in (directory, directory.parent):  # the names of the file and of its folder
+            flush(folder)
 
     def append(self, event: str, *, ago: float = 0.0, **fields: Any) -> Event:
         """Write one event, which happened `ago` seconds before now, and return it once it is on disk.
@@ -133,15 +132,6 @@ def _damaged(path: Path, offset: int) -> JournalDamaged:
 
 def _checksum(body: bytes) -> bytes:
     return b"%08x" % zlib.crc32(body)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems know no such thing
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _length_of_whole_records(path: Path) -> int:

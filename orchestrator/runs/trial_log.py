@@ -10,6 +10,7 @@ from orchestrator.report.search_log import results_of
 from orchestrator.resuming.repeats import differing
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event
+from orchestrator.slots.want_of_memory import REASON
 
 
 @dataclass
@@ -111,7 +112,7 @@ class TrialLog:
             known: dict[str, Any] = {"cause": cause} if cause else {}
             self._record("trial_restarted", trial=trial, **known)
             if cause == "out of memory":
-                self.short_of_memory(trial, "Ray ended its process, for want of memory on its machine.")
+                self.short_of_memory(trial, f"{REASON}.")
             return
         self._record(
             "trial_started", trial=trial, number=number, heard=heard, config=values, resolved=resolved

@@ -23,6 +23,7 @@ from orchestrator.launch.node_checks import NODE_ID, Expected
 from orchestrator.machines.scratch import ScratchFolder
 from orchestrator.slots.mailbox import Answers, Command, Mailbox
 from orchestrator.slots.reaper import remove_groups_of
+from orchestrator.slots.want_of_memory import ended_for_want_of_memory, reason_of
 
 SECONDS_TO_ABORT = 3.0
 """After which a controller that does not abort is killed."""
@@ -88,7 +89,7 @@ class TrainGroup:
             # Kept here as well: a mailbox may die, too.
             self._controller = self._controller or ray.get(self._mailbox.controller.remote())
         except RayError as error:
-            return Answers({}, f"the mailbox is gone: {_first_line(error)}")
+            return Answers({}, f"the mailbox is gone: {_reason(error)}")
         return answers
 
     @property
@@ -97,7 +98,7 @@ class TrainGroup:
         try:
             reason: str | None = ray.get(self._mailbox.lost.remote())
         except RayError as error:
-            return f"the mailbox is gone: {_first_line(error)}"
+            return f"the mailbox is gone: {_reason(error)}"
         return reason
 
     def close(self) -> None:
@@ -120,7 +121,7 @@ class TrainGroup:
             self._trainer.fit()
             reason = "the worker group ended"
         except (Exception, SystemExit) as error:  # SystemExit: what Ray's shutdown raises in its threads
-            reason = _first_line(error)
+            reason = _reason(error)
         # Once Ray has been shut down, a call would start it anew.
         if ray.is_initialized():
             with contextlib.suppress(RayError):  # closed
@@ -175,7 +176,7 @@ class _Watch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
         if worker_group_status.errors:
             rank, error = next(iter(worker_group_status.errors.items()))
-            self._mailbox.lose.remote(f"rank {rank}: {_first_line(error)}")
+            self._mailbox.lose.remote(f"rank {rank}: {_reason(error)}")
 
 
 def _serve(settings: dict[str, Any]) -> None:
@@ -185,5 +186,8 @@ def _serve(settings: dict[str, Any]) -> None:
     serve(settings)
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """The first line of what Ray says; of a process that its memory monitor ended, that."""
+    if ended_for_want_of_memory(error):
+        return reason_of(error)
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.redaction import redacted
 from orchestrator.slots.base import Assignment, TrialSlot, WorkerLost
+from orchestrator.slots.want_of_memory import ended_for_want_of_memory, reason_of
 from trainables.errors import CheckpointError, OutOfMemory, StorageError, UserError
 from trainables.training.report import EpochReport
 
@@ -79,10 +80,7 @@ class TrialRun:
             except OutOfMemory as error:
                 if self._assignment.config.training.recompute:
                     raise
-                self.short_of_memory = redacted(error.message)
-                log.warning("%s goes on with less memory: %s", self._assignment.trial, self.short_of_memory)
-                self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
-                self._start(self._state)
+                self._go_on_with_less(error.message)
                 continue
             if report.epoch > self._reported:
                 self._reported = report.epoch
@@ -164,7 +162,16 @@ class TrialRun:
             log.warning("%s starts afresh, which gives the same epochs again: %s", trial, why)
             self._start(None)
 
+    def _go_on_with_less(self, reason: str) -> None:
+        self.short_of_memory = redacted(reason)
+        log.warning("%s goes on with less memory: %s", self._assignment.trial, self.short_of_memory)
+        self._assignment = replace(self._assignment, config=self._assignment.config.recomputing())
+        self._start(self._state)
+
     def _go_on_after(self, loss: WorkerLost) -> None:
+        if ended_for_want_of_memory(loss) and not self._assignment.config.training.recompute:
+            self._go_on_with_less(reason_of(loss))
+            return
         if self._losses_left == 0:
             raise loss
         self._losses_left -= 1

@@ -11,6 +11,7 @@ from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.tracking.logged_model import STATE as FILE
 from orchestrator.tracking.logged_model import log_model
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.owed import owed
 from orchestrator.tracking.pictures import has_predictions, trial_files
 from orchestrator.tracking.runs import SearchRuns
 from orchestrator.tracking.state import TrackingState
@@ -27,7 +28,7 @@ class Attachments:
         """What was attached already; what is attached is added to it."""
         self._trials = directory / "trials"
         self._runs = runs
-        self._order: list[TrialRecord] | None = None
+        self._ended: SearchRecord | None = None
 
     def forget(self, trials: set[str]) -> None:
         """These were taken up again: by their ends they will be others."""
@@ -43,23 +44,20 @@ class Attachments:
             Exception: MLflow cannot be reached; to be called again.
         """
         if not self._runs.over:
-            self._order = None
+            self._ended = None
             told = self.state.runs.keys() - self.state.pictured
             waiting = [record for trial, record in self._runs.ended.items() if trial in told]
             if waiting:
                 self._attach_pictures(store, waiting[0])
             return bool(waiting)
-        if self._order is None:
-            self._order = _best_first(self._runs.record(self.state.experiment_id, self.state.runs))
-        while self._order:
-            trial = self._order[0]
+        if self._ended is None:
+            self._ended = self._runs.record(self.state.experiment_id, self.state.runs)
+        for trial in owed(self._ended, self.state):
             if trial.trial not in self.state.pictured:
                 self._attach_pictures(store, trial)
-                return True
-            if (trial.pareto or self._runs.single) and trial.trial not in self.state.models:
+            else:
                 self._attach_model(store, trial)
-                return True
-            del self._order[0]
+            return True
         return False
 
     def _attach_pictures(self, store: MlflowStore, trial: TrialRecord) -> None:
@@ -79,9 +77,3 @@ class Attachments:
             run, params = self.state.runs[trial.trial], self._runs.params[trial.trial]
             model = log_model(store, best, trial, run, self._runs.model_name(trial.trial), params)
         self.state.models[trial.trial] = model
-
-
-def _best_first(record: SearchRecord) -> list[TrialRecord]:
-    """Trials that have ended with something to show: the Pareto set first, then by score."""
-    ended = [trial for trial in record.trials if trial.metrics and trial.run_id]
-    return sorted(ended, key=lambda trial: (not trial.pareto, -trial.metrics.get("score", 0.0), trial.number))

@@ -22,6 +22,7 @@ from orchestrator.tracking.runs import RunUpdate, SearchRuns
 from orchestrator.tracking.state import LOCK_NAME, TrackingState, read_state, write_state
 from orchestrator.tracking.summary import tell_summary
 from orchestrator.tracking.uri import with_login
+from trainables.durable import flush
 
 POLL_SECONDS = 0.05
 BATCH_SECONDS = 1.0
@@ -228,6 +229,7 @@ class Follower:
         write_state(self._directory, self._state)
 
     def _tell_once(self) -> None:
+        flush(self._directory / FILE_NAME)  # what a power cut could take back is not told
         store = self._opened()
         began = time.process_time()
         while self._untold:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.report.search_log import read_search
+from orchestrator.tracking.owed import owed
 from orchestrator.tracking.state import TrackingState, forget_error, read_state, untold
 
 LOG_NAME = "tracking.log"
@@ -130,9 +132,24 @@ def start_writer(directory: Path) -> WriterProcess:
     return WriterProcess(directory.resolve())
 
 
-def tell_rest(directory: Path) -> bool:
-    """Have MLflow told what it was not told of a run that has ended; whether it knows everything then.
+def tell_rest(directory: Path, patience: float = 0.0) -> bool:
+    """Have MLflow told what it was not told of a run that has ended; whether it knows all events then.
 
-    Waits as the end of a run does: not long if MLflow cannot be reached, and then the writer tries on by itself.
+    Waits as the end of a run does: not long if MLflow cannot be reached, and then the writer tries on by itself. So it
+    does with pictures and models that an earlier writer has left undone, which are waited for `patience` seconds.
     """
-    return not untold(directory, read_state(directory)) or start_writer(directory).finish().drained
+    if read_search(directory).told and not lacking(directory):
+        return True
+    writer = start_writer(directory)
+    told = writer.finish().drained
+    record, until = read_search(directory), time.monotonic() + patience
+    while told and time.monotonic() < until and writer.status().running:
+        if not owed(record, read_state(directory)):
+            writer.stop()  # else it would wait for more of what is over
+        time.sleep(_POLL_SECONDS)
+    return told
+
+
+def lacking(directory: Path) -> list[str]:
+    """Trials of a run that is over whose pictures or models MLflow lacks."""
+    return [trial.trial for trial in owed(read_search(directory), read_state(directory))]

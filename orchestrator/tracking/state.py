@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.runs.journal import FILE_NAME as JOURNAL_NAME
+from trainables.durable import flush
 
 FILE_NAME = "tracking.json"
 LOCK_NAME = "tracking.lock"
@@ -53,6 +54,7 @@ def write_state(directory: Path, state: TrackingState) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(directory / FILE_NAME)
+    flush(directory)
 
 
 def untold(directory: Path, state: TrackingState) -> int:
@@ -60,6 +62,16 @@ def untold(directory: Path, state: TrackingState) -> int:
     journal = directory / JOURNAL_NAME
     size = journal.stat().st_size if journal.exists() else 0
     return max(0, size - state.offset)
+
+
+def is_being_told(directory: Path) -> bool:
+    """Whether a writer is at work."""
+    with contextlib.suppress(FileNotFoundError), (directory / LOCK_NAME).open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def forget_error(directory: Path) -> None:

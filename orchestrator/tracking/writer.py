@@ -1,8 +1,8 @@
-"""The process that turns a journal into MLflow runs: `python -m orchestrator.tracking.writer DIRECTORY`.
+"""The process that turns a journal into MLflow runs: `python -m orchestrator.tracking.writer DIRECTORY --parent PID`.
 
 It is a process of its own so that MLflow's imports and its database never hold up the search, and it is nice:
-training comes first on shared cores. Started by a search (`--parent`), it ends once the end of the search is
-told, or once its parent is gone and everything is. By hand, without `--parent`, it tells what there is.
+training comes first on shared cores. Started by a search, or by who finds something untold, it ends once the end of the
+search is told, or once its parent is gone and everything is.
 """
 
 import argparse
@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m orchestrator.tracking.writer", description="Journal to MLflow."
     )
     parser.add_argument("directory", type=Path, help="folder of the search")
-    parser.add_argument(
-        "--parent", type=int, help="process id of the search to follow; default: tell and end"
-    )
+    parser.add_argument("--parent", type=int, required=True, help="process id of who started it")
     options = parser.parse_args(arguments)
     os.nice(NICENESS)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

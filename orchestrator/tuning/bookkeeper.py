@@ -89,9 +89,4 @@ class Bookkeeper(tune.Callback):  # type: ignore[misc] # Ray is untyped
         name = trial.config["trial"]
         if not self._log.has_begun(name):
             self.on_trial_start(iteration, trials, trial)
-        self._log.end(name, "failed", _last_line(trial.get_error()))
-
-
-def _last_line(error: BaseException | None) -> str:
-    lines = str(error).strip().splitlines() if error is not None else []
-    return lines[-1] if lines else "the trial's process died"
+        self._log.end(name, "failed", trial.why_dead)

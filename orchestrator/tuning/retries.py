@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 
 from orchestrator.launch.node_checks import UnfitNode
+from orchestrator.redaction import redacted
+from orchestrator.slots.want_of_memory import ended_for_want_of_memory, reason_of
 
 Cause = Literal["crash", "out of memory", "loss of the machine", "unfit machine"]
 
@@ -27,7 +30,7 @@ def cause_of(error: BaseException) -> Cause:
     is there to be faster, says so.
     """
     text = str(error)
-    if isinstance(error, OutOfMemoryError) or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+    if isinstance(error, OutOfMemoryError) or ended_for_want_of_memory(error):
         return "out of memory"
     if UnfitNode.__name__ in text:
         return "unfit machine"
@@ -48,12 +51,15 @@ class RetriedTrial(Trial):  # type: ignore[misc] # Ray is untyped
         super().__init__(*arguments, **options)
         self.deaths: Counter[Cause] = Counter()
         self.last_cause: Cause | None = None
+        self.why_dead = "the trial's process died"
+        """In a sentence, where Ray has one to tell."""
 
     def handle_error(self, exc: Any = None) -> None:
         """Count what has happened; a trial that ran out of memory does with less from now on."""
         super().handle_error(exc)
         if exc is not None:
             self.last_cause = cause_of(exc)
+            self.why_dead = _in_a_sentence(exc)
             self.deaths[self.last_cause] += 1
             if self.last_cause == "out of memory":
                 self.config = with_less_memory(self.config)
@@ -61,6 +67,26 @@ class RetriedTrial(Trial):  # type: ignore[misc] # Ray is untyped
     def should_recover(self) -> bool:
         """Whether every cause is within its budget."""
         return all(count <= BUDGETS[cause] for cause, count in self.deaths.items())
+
+
+def _in_a_sentence(error: BaseException) -> str:
+    """What Ray says of an exception comes last; of processes that vanish it guesses at length."""
+    raised = isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False)
+    if raised or ended_for_want_of_memory(error):
+        return redacted(str(error).strip().splitlines()[-1])
+    return "the trial's process died"
+
+
+class ActorManager(actor_manager.RayActorManager):  # type: ignore[misc] # Ray is untyped
+    """Tune's, to which the death of an actor is no unexpected error where Ray's memory monitor has ended it."""
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            cure = "Lower training.batch_size, data.image_size or compute.slots"
+            exception = RayActorError(
+                error_msg=f"{reason_of(exception)}. {cure}, or use a machine with more memory."
+            )
+        super()._actor_task_failed(tracked_actor_task, exception)
 
 
 def with_less_memory(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 from ray.air._internal import usage
-from ray.tune.execution import class_cache
+from ray.tune.execution import class_cache, tune_controller
 
 from orchestrator.datasets import Datasets
 from orchestrator.launch.newcomers import Newcomers
@@ -22,6 +22,7 @@ from orchestrator.spec import ExperimentSpec
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.proposals import prepare_trial
+from orchestrator.tuning.retries import ActorManager
 from orchestrator.tuning.schedulers import make_scheduler
 from orchestrator.tuning.searchers import make_searcher
 from orchestrator.tuning.stopping import stop_slots
@@ -36,6 +37,8 @@ class_cache.DEFAULT_ENV_VARS.clear()
 class_cache.ENV_VARS_TO_PROPAGATE.clear()
 # Ray's telemetry asks of which kind the callbacks are, and imports MLflow for the answer: another 1.5 s.
 usage.tag_callbacks = lambda callbacks: False
+# Tune's own ends a whole search when Ray's memory monitor ends one slot.
+tune_controller.RayActorManager = ActorManager
 
 TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -7,7 +7,8 @@ prepared/<digest>/    see prepared.py
 requests/<key>.json   which prepared data answers a request, and the files it depends on
 locks/
 ```
-Everything is written beside its place and renamed into it, so that nothing is ever seen half-written.
+Everything is written beside its place and renamed into it, so that nothing is ever seen half-written; folders are on
+disk before, so that no power cut leaves a half of them.
 Locks spare work; without them (some network file systems have none) the result is the same.
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.durable import flush
 from trainables.errors import DataError
 
 CLOCK_STEP_NS = 50_000_000
@@ -167,6 +169,8 @@ class Cache:
         try:
             final = final.with_name(final.name + (fill(beside) or ""))
             with writing(self.root):
+                for path in (*beside.rglob("*"), beside):
+                    flush(path)  # else a power cut could leave the name without all of its content
                 if final.is_dir() and not whole(final):
                     shutil.rmtree(final)
                 try:

@@ -124,7 +124,7 @@ def _load(folder: Path) -> DecodedImages | None:
             unreadable={int(row): reason for row, reason in meta["unreadable"].items()},
             lasting=meta["lasting"],
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError):
         return None
 
 
@@ -165,7 +165,6 @@ def _fill(
         with writing(cache.root):
             if stream is not None:
                 stream.flush()
-                os.fsync(stream.fileno())
             for name, values in (("checks", checks), ("sums", sums), ("squares", squares)):
                 save_array(folder / f"{name}.npy", values)
             meta = {"shape": [len(images), *shape], "unreadable": unreadable, "lasting": lasting}

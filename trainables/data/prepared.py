@@ -88,7 +88,7 @@ def load_prepared(directory: Path) -> PreparedData:
             for t, task in enumerate(meta["classes"])
         }
         splits = {name: np.load(directory / f"split.{name}.npy") for name in SPLITS}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(
             f"The prepared data in {directory} cannot be loaded: {error}.",
             "Prepare it again by starting the same command once more.",

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from trainables.checksum import META, DamagedError, verify, with_checksum
 from trainables.config.tasks import BinaryTask, MulticlassTask, MultilabelTask, TaskConfig
 from trainables.data.prepared import PreparedData, TaskLabels
+from trainables.durable import flush
 from trainables.training.storage import writing
 
 FILE = "predictions.safetensors"
@@ -81,7 +82,9 @@ class Predictions:
         with writing(directory):
             try:
                 save_file(arrays, unfinished, with_checksum(meta, arrays))
+                flush(unfinished)
                 unfinished.replace(directory / FILE)
+                flush(directory)
             except BaseException:
                 unfinished.unlink(missing_ok=True)
                 raise

@@ -4,7 +4,6 @@ safetensors and JSON only: loading a file can never run code.
 """
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.checksum import CHECKSUM, META, DamagedError, verify, with_checksum
+from trainables.durable import flush, make_folders
 from trainables.errors import CheckpointError
 from trainables.training.storage import writing
 
@@ -88,22 +88,22 @@ def save_state(state: TrainState | ModelState, directory: Path) -> None:
 
 
 def _replace(directory: Path, state: TrainState | ModelState) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(directory.parent)
     unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp"
     unfinished.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
         metadata = with_checksum(json.dumps(state.meta), tensors)
         save_file(_unshared(tensors), unfinished / FILE, metadata)
-        _flush(unfinished / FILE)
+        flush(unfinished / FILE)
         if directory.exists():
             (unfinished / FILE).replace(directory / FILE)
             unfinished.rmdir()
-            _flush(directory)
+            flush(directory)
         else:
-            _flush(unfinished)
+            flush(unfinished)
             unfinished.rename(directory)
-        _flush(directory.parent)
+        flush(directory.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -154,11 +154,3 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         result[name] = tensor.clone() if pointer in seen or tensor.storage_offset() else tensor
         seen.add(pointer)
     return result
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

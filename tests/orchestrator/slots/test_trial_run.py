@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.slots import trial_run
-from orchestrator.slots.base import Assignment
+from orchestrator.slots.base import Assignment, WorkerLost
 from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.trial_run import TrialRun
+from orchestrator.slots.want_of_memory import REASON, reason_of
 from tests.orchestrator.slots.trials import assignment, not_finite, write_data
 from trainables.errors import OutOfMemory, StorageError, TrainingError
 from trainables.training.predictions import Predictions
@@ -208,6 +209,33 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_less_and_gets_the_same_num
     assert [trial.run_epoch().metrics for _ in range(4)] == expected
     assert slot.started == [False, True]
     assert (undisturbed.short_of_memory, trial.short_of_memory) == (None, "Out of memory on cpu.")
+
+
+class MonitoredSlot(InProcessSlot):
+    """Ray ends a worker of it in the second epoch of every trial that keeps its activations."""
+
+    def start(self, assignment: Assignment, checkpoint: Path | None = None) -> None:
+        self.epochs, self.recompute = 0, assignment.config.training.recompute
+        super().start(assignment, checkpoint)
+
+    def run_epoch(self) -> EpochReport:
+        self.epochs += 1
+        if self.epochs == 2 and not self.recompute:
+            raise WorkerLost(f"rank 1: {reason_of(RAYS_ACCOUNT)}")
+        return super().run_epoch()
+
+
+RAYS_ACCOUNT = (
+    "Memory on the node (IP: 10.0.0.1) was 14.53GB used / 23.54GB limit (0.617397)\nOOM kill reason: …"
+)
+
+
+def test_a_worker_that_ray_ended_for_want_of_memory_is_no_crash(good: Assignment) -> None:
+    undisturbed = TrialRun(InProcessSlot(cpus=1), replace(good, directory=good.directory / "other"))
+    expected = [undisturbed.run_epoch().metrics for _ in range(4)]
+    trial = TrialRun(MonitoredSlot(cpus=1), good)
+    assert [trial.run_epoch().metrics for _ in range(4)] == expected
+    assert trial.short_of_memory == f"{REASON}: 14.5 of 23.5 GB were in use"
 
 
 def test_what_is_too_much_even_so_fails_the_trial(good: Assignment) -> None:

@@ -1,9 +1,9 @@
 """The documented server for a team, started as it is documented: only its place is another."""
 
-import base64
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
 
 from tests.end_to_end.commands import environment
 from tests.end_to_end.test_ray_address import free_ports
@@ -67,21 +69,44 @@ class TeamServer:
     ) -> tuple[int, dict[str, str]]:
         """The status of one request, and the answer's headers."""
 
-        sent = {"Host": host, **(headers or {})}
+        sent = {
+            "Host": host,
+            **({"Content-Type": "application/json"} if body is not None else {}),
+            **(headers or {}),
+        }
+        options = [part for name, value in sent.items() for part in ("--header", f"{name}: {value}")]
         if login is not None:
-            sent["Authorization"] = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
+            options += ["--user", ":".join(login)]
         if body is not None:
-            sent["Content-Type"] = "application/json"
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request(method, path, body, sent)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+            options += ["--data", body]
+        command = ["curl", "--disable", "--silent", "--noproxy", "*", "--max-time", "30", "--request", method]
+        places = ["--output", os.devnull, "--dump-header", "-", f"http://127.0.0.1:{self.port}{path}"]
+        done = subprocess.run([*command, *options, *places], capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"curl ended with {done.returncode}: {done.stderr}")
+        first, *lines = done.stdout.strip().splitlines()
+        found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return int(first.split()[1]), found
+
+    def run_documented(self, folder: Path) -> str:
+        """What the documented calls of curl print, as if this server were the one that the document names."""
+        (block,) = (text for text in DOCUMENT.read_text().split("```")[1::2] if "curl" in text)
+        (folder / ".curlrc").write_text(f'connect-to = "::127.0.0.1:{self.port}"\nnoproxy = "*"\n')
+        login = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        done = subprocess.run(
+            ["bash", "-c", block.replace(f"https://{NAME}/", f"http://{NAME}/")],
+            env=environment({"CURL_HOME": str(folder)} | login),
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
 
 
 @contextlib.contextmanager
 def team_server(folder: Path, *further: str, prefix: str = "") -> Iterator[TeamServer]:
     """Start it in `folder`, with `further` options; all its processes are gone afterwards."""
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
     (port,) = free_ports(1)
     folder.mkdir(exist_ok=True)
     script = " ".join([command(folder, port), *further])

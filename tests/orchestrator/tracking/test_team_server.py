@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 
 from tests.end_to_end.commands import EXPERIMENT, run
 from tests.orchestrator.tracking.team_server import (
+    DOCUMENT,
     NAME,
     PASSWORD,
     USER,
@@ -48,6 +49,13 @@ def test_the_documented_installation_is_what_is_tested_here() -> None:
     assert requirement.name == "mlflow"
     assert requirement.extras == {"auth"}
     assert version("mlflow") in requirement.specifier
+
+
+def test_the_documented_calls_print_what_is_documented(server: TeamServer, tmp_path: Path) -> None:
+    (block,) = (text for text in DOCUMENT.read_text().split("```")[1::2] if "curl" in text)
+    expected = [line.rpartition("# ")[2] for line in block.splitlines() if "# " in line]
+    assert sorted(expected) == ["200", "401", "403", "403"]
+    assert server.run_documented(tmp_path).split() == expected
 
 
 @pytest.mark.parametrize(

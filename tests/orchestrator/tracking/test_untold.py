@@ -1,7 +1,9 @@
 """MLflow stays away for longer than any writer waits: resuming the run, or the doctor, tells it everything, once."""
 
 import contextlib
+import dataclasses
 import fcntl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,17 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.runs import runs
+from orchestrator.report.ending import print_ending
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.resumption import resume
 from orchestrator.runs.journal import FILE_NAME
 from orchestrator.tracking import follower
 from orchestrator.tracking.follower import Follower
-from orchestrator.tracking.state import LOCK_NAME, forget_error, read_state, untold
+from orchestrator.tracking.process import lacking, start_writer
+from orchestrator.tracking.state import LOCK_NAME, forget_error, is_being_told, read_state, untold
 from orchestrator.tracking.uri import sqlite_uri
 from tests.orchestrator.journals import search_events, write_journal
+from tests.orchestrator.tracking.trained import TrainedSearch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning"
@@ -109,6 +114,15 @@ def test_the_ending_says_what_finishes(outage: Outage) -> None:
     assert "not told everything yet; to finish: equipoise resume" in " ".join(done.output.split())
 
 
+def test_of_a_run_that_may_go_on_the_doctor_tells_the_rest(
+    outage: Outage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A resume would train."""
+    print_ending(dataclasses.replace(read_search(outage.run), status="interrupted"))
+    printed = "".join(capsys.readouterr().out.split())  # long paths are folded
+    assert f"tofinish:equipoisedoctor--fix--storage{outage.storage}" in printed
+
+
 def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) -> None:
     with (outage.run / LOCK_NAME).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -118,3 +132,40 @@ def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) ->
     assert read_state(outage.run).error is None
     assert untold(outage.run, read_state(outage.run)) == (outage.run / FILE_NAME).stat().st_size
     assert not read_search(outage.run).told
+
+
+@pytest.mark.slow
+def test_what_a_killed_writer_has_not_drawn_a_resume_or_the_doctor_have_drawn(
+    tmp_path: Path, store: str, trained_search: TrainedSearch
+) -> None:
+    run = trained_search.write(tmp_path / "runs" / NAME, store)
+    first = start_writer(run)
+    killed_after(run, first.pid, pictures=2)
+    first.stop()
+    (found,) = runs(run.parent, None, fix=False)
+    assert (found.code, found.status) == ("undrawn-run", "warning")
+    assert found.message == f"MLflow lacks pictures or models of {len(lacking(run))} trials of {NAME}"
+
+    assert resume(run).told  # goes on with them, and waits for nothing
+    (writer,) = (child for child in psutil.Process().children() if str(run) in child.cmdline())
+    killed_after(run, writer.pid, pictures=4)
+    assert lacking(run)
+
+    (found,) = runs(run.parent, None, fix=True)
+    assert (found.code, found.status) == ("undrawn-run", "ok")
+    state = read_state(run)
+    assert (len(state.pictured), lacking(run)) == (11, [])
+    assert {own.trial for own in read_search(run).front} <= state.models.keys()
+    (found,) = runs(run.parent, None, fix=False)
+    assert (found.code, found.status) == ("runs", "ok")
+
+
+def killed_after(run: Path, writer: int, *, pictures: int) -> None:
+    """SIGKILL for a writer that has told all events, and made so many trials' pictures."""
+    deadline = time.monotonic() + 60
+    while untold(run, state := read_state(run)) or len(state.pictured) < pictures:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    psutil.Process(writer).kill()
+    psutil.Process(writer).wait()
+    assert not is_being_told(run)

@@ -54,6 +54,15 @@ def test_every_cause_has_a_budget_of_its_own(cause: Cause, trial: RetriedTrial) 
     assert not trial.should_recover()
 
 
+def test_why_it_died_is_a_sentence(trial: RetriedTrial) -> None:
+    told = {}
+    for cause, error in ERRORS.items():
+        trial.handle_error(error)
+        told[cause] = trial.why_dead
+    assert told["crash"] == told["loss of the machine"] == "the trial's process died"
+    assert told["unfit machine"] == "node_checks.UnfitNode: node 10.0.0.2 has torch 2.13.0"
+
+
 def test_only_a_want_of_memory_makes_a_trial_do_with_less(trial: RetriedTrial) -> None:
     trial.config = {"trial": "t000", "config": {"seed": 1, "training": {"epochs": 3}}}
     trial.handle_error(ERRORS["crash"])
