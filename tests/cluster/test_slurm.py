@@ -11,7 +11,7 @@ import pytest
 from orchestrator.report.search_log import read_search
 from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
 from tests.cluster.on_premises import RAY, ROOT
-from tests.cluster.slurm import Slurm, slurm
+from tests.cluster.slurm import NODES, Slurm, slurm
 from tests.cluster.test_ray_submit import EXPERIMENT
 from tests.end_to_end.commands import a_mark, descendants, run
 
@@ -67,10 +67,9 @@ def submit(cluster: Slurm, mlflow: str, project: Path, mark: dict[str, str]) -> 
         **mark,
     }
 
-    def submit(*arguments: str) -> str:
-        return cluster.run(
-            "sbatch", "--parsable", *SMALL, str(JOB), *arguments, folder=project, extra=login
-        ).strip()
+    def submit(*arguments: str, options: tuple[str, ...] = ()) -> str:
+        command = ["sbatch", "--parsable", *SMALL, *options, str(JOB), *arguments]
+        return cluster.run(*command, folder=project, extra=login).strip()
 
     return submit
 
@@ -118,23 +117,24 @@ def test_the_signal_before_the_time_limit_interrupts_a_search_which_tells_what_w
     assert not Path(f"/tmp/eqp-{interrupted}").exists()
 
 
-def test_it_goes_on_beside_another_search_on_the_same_nodes(
+def test_it_goes_on_while_another_search_has_its_head_on_the_same_node(
     cluster: Slurm, submit: Callable[..., str], interrupted: str, project: Path, mark: dict[str, str]
 ) -> None:
-    jobs = [submit("resume"), submit("experiment.yaml", "-n", "2", "-s", "name=other")]
+    alone = ("--nodes=1", f"--nodelist={NODES[0]}")
+    jobs = [submit("resume"), submit("experiment.yaml", "-n", "2", "-s", "name=other", options=alone)]
     wait_for(lambda: has("epoch", project / "equipoise_runs" / "other-001"), project)
     assert_only_its_token_opens(jobs[1], project)
-    for job, name, trials in zip(jobs, ("pairs-001", "other-001"), (4, 2), strict=True):
+    for job, name, nodes, trials in zip(jobs, ("pairs-001", "other-001"), (2, 1), (4, 2), strict=True):
         wait_for(lambda job=job: has_ended(cluster, job), project)  # type: ignore[misc]
         printed, log = (project / f"slurm-{job}{end}" for end in (".out", ".ray"))
         state = cluster.job(job)
         assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), printed.read_text()
-        assert log.read_text().count("Ray runtime started.") == 2, log.read_text()
+        assert log.read_text().count("Ray runtime started.") == nodes, log.read_text()
         record = read_search(project / "equipoise_runs" / name)
         assert [trial.status for trial in record.trials] == ["completed"] * trials
         assert record.told
         assert not Path(f"/tmp/eqp-{job}").exists()
-        assert record.slots["slots"] == 2
+        assert record.slots["slots"] == nodes
     assert descendants(mark) == []
 
 
