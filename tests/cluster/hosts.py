@@ -6,8 +6,9 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
+import sysconfig
 import time
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,17 @@ def _write_ssh(folder: Path, port: int, key: Path) -> None:
 
 
 def _furnish(home: Path) -> None:
-    """A home with this Python as the installed product's."""
-    (home / ".equipoise").mkdir(parents=True)
-    (home / ".equipoise" / "venv").symlink_to(sys.prefix)
+    """A home with a virtual environment that sees this one's packages, so that only Equipoise is to be installed."""
+    environment = home / ".equipoise" / "venv"
+    venv.create(environment, symlinks=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    for name, module in (("pip", "pip._internal.cli.main"), ("ray", "ray.scripts.scripts")):
+        script = environment / "bin" / name
+        script.write_text(
+            f"#!{environment / 'bin' / 'python'}\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
+        )
+        script.chmod(0o755)
 
 
 def _start_sshd(folder: Path, address: str, port: int, home: Path) -> "subprocess.Popen[bytes]":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.autoscaler._private.local.config import get_lock_path, get_state_path
 from ruamel.yaml import YAML
 
 from tests.cluster.hosts import ADDRESSES, Hosts
@@ -24,6 +25,7 @@ class OnPremises:
     """Brings the cluster up and down with the commands that users type."""
 
     hosts: Hosts
+    name: str
     file: Path
     dashboard: str
     gcs: str
@@ -42,17 +44,22 @@ class OnPremises:
             timeout=timeout,
         )
 
+    def forget(self) -> None:
+        """Remove what Ray's launcher knows of this cluster."""
+        for path in (get_state_path(self.name), get_lock_path(self.name)):
+            Path(path).unlink(missing_ok=True)
+
 
 def describe(hosts: Hosts, folder: Path, scratch: Path, variables: dict[str, str]) -> OnPremises:
-    """Fill in the documented file: addresses, key, free ports, and no installation."""
+    """Fill in the documented file: addresses, key, free ports. What it installs with is here already."""
     gcs, dashboard, client, agent, other_agent = map(str, free_ports(5))
     yaml = YAML(typ="safe")
     cluster = yaml.load(VARIANT)
-    cluster["cluster_name"] = folder.name
+    name = folder.parent.name  # Ray keeps what it knows of a cluster below /tmp by its name
+    cluster["cluster_name"] = name
     cluster["provider"] |= {"head_ip": ADDRESSES[0], "worker_ips": [ADDRESSES[1]]}
     cluster["auth"] = {"ssh_user": hosts.user, "ssh_private_key": str(hosts.key)}
     cluster["file_mounts"]["~/.equipoise/cluster.env"] = str(folder / "cluster.env")
-    cluster["setup_commands"] = [line for line in cluster["setup_commands"] if "pip install" not in line]
     ports = {"6399": gcs, "8299": dashboard, "10099": client, "/tmp/equipoise-ray": str(scratch)}
     for key, address, own in (
         ("head_start_ray_commands", ADDRESSES[0], agent),
@@ -68,13 +75,14 @@ def describe(hosts: Hosts, folder: Path, scratch: Path, variables: dict[str, str
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            "PYTHONPATH": "$HOME/.equipoise/source",  # for want of an installation
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # which is pip's way to say that there is none
             **variables,
         },
     )
     file = folder / "cluster.yaml"
     yaml.dump(cluster, file)
-    return OnPremises(hosts, file, f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}")
+    return OnPremises(hosts, name, file, f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}")
 
 
 def _write_variables(folder: Path, variables: dict[str, Any]) -> None:

@@ -99,6 +99,7 @@ def cluster(folder: Path, mlflow: str, other_ray: Any) -> Iterator[OnPremises]:
         finally:
             cluster.ray("down", "-y", str(cluster.file))
             _stop_worker(two)
+            cluster.forget()
 
 
 def _wait_for_worker(two: Hosts) -> None:
@@ -132,6 +133,18 @@ def processes_of(cluster: OnPremises) -> list[psutil.Process]:
         for process in psutil.process_iter(["cmdline"])
         if scratch in " ".join(process.info["cmdline"] or [])
     ]
+
+
+def test_ray_up_installs_the_checkout_on_every_node(cluster: OnPremises) -> None:
+    where = "import orchestrator, trainables, search_spaces as s; print(orchestrator.__file__, s.__file__)"
+    for home in cluster.hosts.homes:
+        python = home / ".equipoise" / "venv" / "bin" / "python"
+        clean = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+        done = subprocess.run([python, "-c", where], cwd=home, env=clean, capture_output=True, text=True)
+        source = home / ".equipoise" / "source"
+        found = f"{source}/orchestrator/__init__.py {source}/search_spaces/__init__.py"
+        assert done.stdout.strip() == found, done.stderr
+        assert python.with_name("equipoise").exists()
 
 
 def test_trials_with_a_worker_on_each_node_find_what_one_node_finds(
