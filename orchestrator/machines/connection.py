@@ -153,19 +153,22 @@ def nodes_of_cluster(*, without: Container[str] = ()) -> list[NodeResources]:
 
     `without`: ids of nodes that do not count.
     """
+    return nodes_there(without=without) + nodes_that_may_come(nodes_there())
+
+
+def nodes_there(*, without: Container[str] = ()) -> list[NodeResources]:
+    """What the live nodes of the connected cluster have in all, but for those with the ids `without`."""
     import ray
 
-    live = {
-        node["NodeID"]: NodeResources(
+    return [
+        NodeResources(
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             memory=int(node["Resources"].get("memory", 0)),
         )
         for node in ray.nodes()
-        if node["Alive"]
-    }
-    used = [node for number, node in live.items() if number not in without]
-    return used + nodes_that_may_come(list(live.values()))
+        if node["Alive"] and node["NodeID"] not in without
+    ]
 
 
 def set_environment(where: RayAddress) -> None:
