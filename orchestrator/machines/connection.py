@@ -104,7 +104,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
         try:
             with contextlib.nullcontext() if verbose else _without_reports_of_deaths():
                 if scratch is not None:
-                    with _without_idle_services():
+                    with _without_idle_services(), _on_loopback():
                         ray.init(
                             address="local",
                             num_cpus=int(node.cpus),
@@ -222,6 +222,23 @@ def _without_idle_services() -> Iterator[None]:
     finally:
         for service, start in starts.items():
             setattr(Node, service, start)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a private Ray listen on the loopback interface alone.
+
+    By itself it takes the address by which the machine reaches the internet: it listens on all interfaces, complains on
+    stderr where there is no network, and would not survive a change of networks. `ray.init` replaces 127.0.0.1.
+    """
+    from ray._private import ray_constants
+
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        ray_constants.ENABLE_RAY_CLUSTER = False  # which it is by default where Ray runs on one machine only
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
 
 
 @contextlib.contextmanager
