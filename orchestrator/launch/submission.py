@@ -56,7 +56,8 @@ def job_client(address: str) -> Any:
     """
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # after the import, which sets it
+    for quiet in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(quiet).setLevel(logging.ERROR)  # after the import, which sets it
     try:
         return JobSubmissionClient(address.rstrip("/"))
     except Exception as error:  # Ray raises ConnectionError and RuntimeError, with a paragraph each

@@ -104,7 +104,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
         try:
             with contextlib.nullcontext() if verbose else _without_reports_of_deaths():
                 if scratch is not None:
-                    with _without_idle_services():
+                    with _without_idle_services(), _on_loopback():
                         ray.init(
                             address="local",
                             num_cpus=int(node.cpus),
@@ -153,19 +153,22 @@ def nodes_of_cluster(*, without: Container[str] = ()) -> list[NodeResources]:
 
     `without`: ids of nodes that do not count.
     """
+    return nodes_there(without=without) + nodes_that_may_come(nodes_there())
+
+
+def nodes_there(*, without: Container[str] = ()) -> list[NodeResources]:
+    """What the live nodes of the connected cluster have in all, but for those with the ids `without`."""
     import ray
 
-    live = {
-        node["NodeID"]: NodeResources(
+    return [
+        NodeResources(
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             memory=int(node["Resources"].get("memory", 0)),
         )
         for node in ray.nodes()
-        if node["Alive"]
-    }
-    used = [node for number, node in live.items() if number not in without]
-    return used + nodes_that_may_come(list(live.values()))
+        if node["Alive"] and node["NodeID"] not in without
+    ]
 
 
 def set_environment(where: RayAddress) -> None:
@@ -219,6 +222,23 @@ def _without_idle_services() -> Iterator[None]:
     finally:
         for service, start in starts.items():
             setattr(Node, service, start)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a private Ray listen on the loopback interface alone.
+
+    By itself it takes the address by which the machine reaches the internet: it listens on all interfaces, complains on
+    stderr where there is no network, and would not survive a change of networks. `ray.init` replaces 127.0.0.1.
+    """
+    from ray._private import ray_constants
+
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        ray_constants.ENABLE_RAY_CLUSTER = False  # which it is by default where Ray runs on one machine only
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import ClusterError
@@ -60,14 +60,19 @@ class SlotPlan:
             return {"memory": 1}
         return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
 
+    def room_on(self, nodes: Sequence[NodeResources], *, within_memory: bool = False) -> int:
+        """How many such slots fit on nodes. A worker never spans two of them, the workers of one slot may."""
+        fitting = (_workers_on(node, self.cpus, self.gpus, within_memory=within_memory) for node in nodes)
+        return sum(fitting) // self.workers
+
 
 def plan_slots(
     compute: ComputeConfig, nodes: Sequence[NodeResources], *, trials: int | None = None
 ) -> SlotPlan:
     """Decide the slots of a search, or raise with the arithmetic.
 
-    A worker never spans two nodes, the workers of one slot may. Memory limits only what is automatic: how
-    much a worker takes depends on its model, so that a number of slots that was asked for is believed.
+    Memory limits only what is automatic: how much a worker takes depends on its model, so that a number of slots that
+    was asked for is believed.
 
     Args:
         compute: the `compute` section.
@@ -84,18 +89,28 @@ def plan_slots(
         raise ClusterError(
             f"compute.per_worker.gpu is {gpus:g}", hint="Above 1 it must be a whole number: 0.5, 1, 2."
         )
-    fitting = sum(_workers_on(node, cpus, gpus) for node in nodes) // workers
-    least, most = _bounds(compute)
-    if trials is not None:
-        least, most = min(least, trials), min(most, trials)
+    each = SlotPlan(slots=1, workers=workers, cpus=cpus, gpus=gpus)
+    fitting, in_memory = each.room_on(nodes), each.room_on(nodes, within_memory=True)
+    least, most = _bounds(compute, trials)
     if fitting < least:
         raise ClusterError(_arithmetic(least, workers, cpus, gpus, nodes), hint=_cure(fitting, compute))
-    in_memory = sum(_workers_on(node, cpus, gpus, within_memory=True) for node in nodes) // workers
     slots = int(max(least, min(fitting, in_memory, most)))
     limited_by = ""
     if slots < most:
         limited_by = _limit(nodes, cpus, gpus, within_memory=in_memory < fitting)
-    return SlotPlan(slots=slots, workers=workers, cpus=cpus, gpus=gpus, limited_by=limited_by)
+    return replace(each, slots=slots, limited_by=limited_by)
+
+
+def slots_at_present(
+    plan: SlotPlan, compute: ComputeConfig, nodes: Sequence[NodeResources], *, trials: int
+) -> int:
+    """The slots of a search that runs, on the `nodes` that are left or have come; what each gets stays as planned.
+
+    At least one, so that a trial asks for room where there is none.
+    """
+    least, most = _bounds(compute, trials)
+    wanted = max(least, min(plan.room_on(nodes, within_memory=True), most))
+    return max(1, int(min(wanted, plan.room_on(nodes))))
 
 
 def plan_training(compute: ComputeConfig, nodes: Sequence[NodeResources]) -> SlotPlan:
@@ -115,15 +130,16 @@ def plan_training(compute: ComputeConfig, nodes: Sequence[NodeResources]) -> Slo
     return plan_slots(compute.model_copy(update={"slots": 1}), nodes)
 
 
-def _bounds(compute: ComputeConfig) -> tuple[int, float]:
-    """How many slots at least and at most."""
+def _bounds(compute: ComputeConfig, trials: int | None) -> tuple[int, float]:
+    """How many slots at least and at most, for so many trials."""
+    enough = math.inf if trials is None else trials
     match compute.slots:
         case "auto":
-            return 1, math.inf
+            return 1, enough
         case int(number):
-            return number, number
+            return int(min(number, enough)), min(number, enough)
         case (least, most):
-            return least, most
+            return int(min(least, enough)), min(most, enough)
 
 
 def _gpus(wanted: float | str, nodes: Sequence[NodeResources]) -> float:

@@ -81,7 +81,19 @@ def news(event: Event) -> str | None:
             )
         case "node_left_out":
             return f"a node that has joined is left out: {event['reason']}. {event['hint']}"
+        case "waiting_for_machines":
+            return _waiting(event)
     return None
+
+
+def _waiting(event: Event) -> str:
+    room, trials = event["room"], event["trials"]
+    short = trials - room
+    who = "the search waits" if room == 0 else f"{short} of {trials} trials wait{'s' * (short == 1)}"
+    return (
+        f"{who} for machines: those that are there have room for {room or 'none'}, and each takes {_each(event)}. "
+        "It goes on when they come. To end it until then: Ctrl-C (of a job, `ray job stop`), later `equipoise resume`"
+    )
 
 
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:
@@ -132,11 +144,16 @@ def _stopping(stop: Any) -> str:
 def _resources(slots: Mapping[str, Any]) -> str:
     if not slots:
         return ""
+    each = _each(slots)
+    number = int(slots.get("slots") or 1)
+    limit = f" (limited by {slots['limited_by']})" if slots.get("limited_by") else ""
+    return (each if number == 1 else f"{number} trials at a time, each {each}") + limit
+
+
+def _each(slots: Mapping[str, Any]) -> str:
+    """`2 workers of 1 core and 1 GPU`."""
     per_worker = formats.count(int(slots.get("cpus") or 1), "core")
     if slots.get("gpus"):
         per_worker += f" and {slots['gpus']:g} GPU"
     workers = int(slots.get("workers") or 1)
-    each = per_worker if workers == 1 else f"{workers} workers of {per_worker}"
-    number = int(slots.get("slots") or 1)
-    limit = f" (limited by {slots['limited_by']})" if slots.get("limited_by") else ""
-    return (each if number == 1 else f"{number} trials at a time, each {each}") + limit
+    return per_worker if workers == 1 else f"{workers} workers of {per_worker}"

@@ -29,6 +29,8 @@ SECONDS_TO_ABORT = 3.0
 """After which a controller that does not abort is killed."""
 COLLECTIVE_TIMEOUT = 600
 """Seconds after which a rank stops waiting for the others in a collective."""
+SECONDS_FOR_MACHINES = 365 * 24 * 3600
+"""How long workers wait for room. Spot machines may be away for hours, for which no trial is to fail."""
 
 _SETTINGS = {
     # Seconds between two looks of the controller at its workers: how late the death of a worker is noticed.
@@ -47,6 +49,8 @@ class TrainGroup:
     def __init__(self, *, workers: int, cpus: int, gpus: float, expected: Expected | None = None) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        # Ray Train's own: ten times a minute, and then the trial would have failed.
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(SECONDS_FOR_MACHINES)
         # Where the slot is: what asks for nothing Ray would put on any node, and with that one it would die.
         here = {NODE_ID: ray.get_runtime_context().get_node_id()}
         self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote(workers)

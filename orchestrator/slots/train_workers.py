@@ -71,9 +71,8 @@ class TrainWorkersSlot:
         failures = [outcome.failure for outcome in answers.outcomes.values() if outcome.failure is not None]
         if len(answers.outcomes) < self._workers:
             self.close()
-            if not answers.started:
-                raise RankFailed(f"the workers could not be started: {answers.lost}")
-            raise WorkerLost("; ".join([answers.lost or "no reason known", *map(_told, failures)]))
+            reason = "; ".join([answers.lost or "no reason known", *map(_told, failures)])
+            raise WorkerLost(reason if answers.started else f"the workers could not be started: {reason}")
         if failures:
             if isinstance(command, Start | RunEpoch):
                 self._generation += 1

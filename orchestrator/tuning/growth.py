@@ -1,4 +1,4 @@
-"""More trials at a time when nodes join."""
+"""As many trials at a time as nodes that come and go have room for."""
 
 import time
 from collections.abc import Callable
@@ -6,17 +6,18 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.errors import ClusterError
 from orchestrator.tuning.schedulers import QueueScheduler
+from orchestrator.tuning.stopping import end_idle_slots
 from orchestrator.tuning.tune_searcher import TuneSearcher
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class SlotGrowth(tune.Callback):  # type: ignore[misc] # Ray is untyped
-    """Adds slots to a running search.
+    """Adds slots to a running search when nodes join, and takes them away when nodes die.
 
-    None is taken away when a node dies: its trials wait for another node or a free slot, and go on there.
+    The trials of a dead node then are the next to get a slot, before any new one: else Tune gives the slot of a trial
+    that ends to a new trial, and those would wait until the search has no new ones left.
     """
 
     def __init__(
@@ -33,11 +34,10 @@ class SlotGrowth(tune.Callback):  # type: ignore[misc] # Ray is untyped
         if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._looked = time.monotonic()
-        try:
-            slots = self._count_slots()
-        except ClusterError:  # nothing fits at present
-            return
-        if slots > self._proposals.slots:
+        slots, controller = self._count_slots(), self._scheduler.controller
+        if slots != self._proposals.slots:
             self._proposals.slots = slots
-            if self._scheduler.controller is not None:
-                self._scheduler.controller.update_max_pending_trials(slots)
+            if controller is not None:
+                controller.update_max_pending_trials(slots)
+        if controller is not None and self._proposals.running >= slots:
+            end_idle_slots(controller)

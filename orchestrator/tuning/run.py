@@ -12,8 +12,8 @@ from ray.tune.execution import class_cache, tune_controller
 from orchestrator.datasets import Datasets
 from orchestrator.launch.newcomers import Newcomers
 from orchestrator.launch.node_checks import Expected
-from orchestrator.machines.connection import nodes_of_cluster
-from orchestrator.machines.resources import SlotPlan, plan_slots
+from orchestrator.machines.connection import nodes_of_cluster, nodes_there
+from orchestrator.machines.resources import SlotPlan, slots_at_present
 from orchestrator.machines.scratch import scratch_folder
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event
@@ -23,11 +23,12 @@ from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
 from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.proposals import prepare_trial
 from orchestrator.tuning.retries import ActorManager
-from orchestrator.tuning.schedulers import make_scheduler
+from orchestrator.tuning.schedulers import QueueScheduler, make_scheduler
 from orchestrator.tuning.searchers import make_searcher
 from orchestrator.tuning.stopping import stop_slots
 from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
+from orchestrator.tuning.waiting import WaitingForMachines
 from search_spaces.space import SearchSpace
 from search_spaces.values import Value
 
@@ -112,11 +113,9 @@ def run_trials(
         if not proposals.has_more():
             return
 
-        def count_slots() -> int:
-            nodes = nodes_of_cluster(without=newcomers.not_to_be_used() if newcomers else ())
-            return plan_slots(spec.compute, nodes, trials=trials).slots
-
-        growth = [SlotGrowth(proposals, scheduler, count_slots)] if newcomers else []
+        of_the_cluster = (
+            _follow_cluster(spec, plan, proposals, scheduler, newcomers, run) if newcomers else []
+        )
         try:
             tune.run(
                 TrialTrainable,
@@ -126,7 +125,7 @@ def run_trials(
                 resources_per_trial=plan.trial_resources,
                 storage_path=str(scratch),
                 reuse_actors=True,
-                callbacks=[Bookkeeper(log, scheduler.reasons), *growth],
+                callbacks=[Bookkeeper(log, scheduler.reasons), *of_the_cluster],
                 raise_on_failed_trial=False,
                 verbose=2 if verbose else 0,
             )
@@ -136,3 +135,26 @@ def run_trials(
             if isinstance(error, RecordingFailed) and error.__cause__ is not None:
                 raise error.__cause__ from None
             raise
+
+
+def _follow_cluster(
+    spec: ExperimentSpec,
+    plan: SlotPlan,
+    proposals: TuneSearcher,
+    scheduler: QueueScheduler,
+    newcomers: Newcomers,
+    run: RunFolder,
+) -> list[tune.Callback]:
+    """What keeps a search in step with nodes that come and go."""
+
+    def count_slots() -> int:
+        nodes = nodes_of_cluster(without=newcomers.not_to_be_used())
+        return slots_at_present(plan, spec.compute, nodes, trials=proposals.total_samples)
+
+    def room() -> int:
+        return plan.room_on(nodes_there(without=newcomers.not_to_be_used()))
+
+    return [
+        SlotGrowth(proposals, scheduler, count_slots),
+        WaitingForMachines(plan, room, lambda: proposals.running, run.record),
+    ]

@@ -1,10 +1,18 @@
-"""Ends the slots of a search that is left early."""
+"""Ends slots: of a search that is left early, and those that nobody will use."""
 
 import time
 from typing import Any
 
 GRACE_SECONDS = 2.0
 """For slots between two epochs. One that is in an epoch hears of it only afterwards, which may be an hour."""
+
+
+def end_idle_slots(controller: Any) -> None:
+    """Give back what slots hold that wait for a trial: others may wait for it.
+
+    Tune keeps one such slot, in case there is a next trial.
+    """
+    controller._cleanup_cached_actors(force_all=True)
 
 
 def stop_slots(controller: Any) -> None:

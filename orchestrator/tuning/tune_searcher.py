@@ -40,7 +40,7 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
         self._assign = assign
         self._trials = trials
         self._experiment: Any = None
-        self._running: set[int] = set()
+        self._running: dict[str, RetriedTrial] = {}
         self._known: dict[int, str] = {}
         self._waiting: dict[int, dict[str, Value]] = {}
         self._heard = 0
@@ -62,6 +62,11 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
             self._searcher.tell(number, recorded_outcome(event))
 
     @property
+    def running(self) -> int:
+        """How many trials have been handed to Tune and have not ended."""
+        return len(self._running)
+
+    @property
     def total_samples(self) -> int:
         """How many trials there may be at most."""
         return self._trials
@@ -75,20 +80,23 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
         (self._experiment,) = experiments
 
     def next_trial(self) -> Trial | None:
-        """Make the next trial, None if no slot is free or none is left."""
-        if self.is_finished() or len(self._running) >= self.slots:
+        """Make the next trial, None if no slot is free or none is left.
+
+        None as well while a trial waits for its second slot: Tune would give a free one to the new trial, and leave the
+        old one waiting for as long as there are new ones.
+        """
+        if self.is_finished() or len(self._running) >= self.slots or self._one_waits_again():
             return None
         proposal = self._next_proposal()
         if proposal is None:
             self.set_finished()
             return None
         number, values = proposal
-        self._running.add(number)
         self._known[number] = trial_name(number)
         if not self._waiting and len(self._known) >= self._trials:
             self.set_finished()  # at once, so that Tune lets go of slots that will not be needed again
         spec = self._experiment.spec
-        return RetriedTrial(
+        trial = self._running[trial_name(number)] = RetriedTrial(
             self._experiment.run_identifier,
             trial_id=trial_name(number),
             config=self._assign(number, values) | {"heard": self._heard},
@@ -98,16 +106,20 @@ class TuneSearcher(SearchAlgorithm):  # type: ignore[misc]
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         )
+        return trial
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Free the slot of a trial. How it ended is heard from the journal."""
-        self._running = {number for number in self._running if trial_name(number) != trial_id}
+        self._running.pop(trial_id, None)
 
     def has_more(self) -> bool:
         """Whether a trial is left to run: after a whole journal was heard, there may be none."""
         return bool(self._waiting) or len(self._known) < self._trials
+
+    def _one_waits_again(self) -> bool:
+        return any(trial.deaths and trial.status == Trial.PENDING for trial in self._running.values())
 
     def _next_proposal(self) -> tuple[int, dict[str, Value]] | None:
         if self._waiting:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,6 +163,10 @@ def assert_nothing_happened(folder: Path, undisturbed: Path) -> None:
         assert different <= {"param compute.slots"}, run_name
 
 
+def waits(going: Driver) -> list[dict[str, Any]]:
+    return [event for event in read_journal(going.run) if event["event"] == "waiting_for_machines"]
+
+
 def side_by_side(directory: Path, since: float) -> bool:
     """Whether trials have taken turns with their epochs since then, as in more slots than one."""
     order: list[str] = []
@@ -172,7 +176,16 @@ def side_by_side(directory: Path, since: float) -> bool:
     return len(order) > len(set(order))
 
 
-@pytest.mark.parametrize(("moment", "victim"), [("epoch", "raylet"), ("checkpoint", "machine")])
+def assert_come_first(lost: list[str], events: Sequence[dict[str, Any]]) -> None:
+    """No trial begins before those of the lost machine have ended, but for the two that had begun."""
+    ended = {event["trial"]: number for number, event in enumerate(events) if event["event"] == "trial_ended"}
+    begun = [number for number, event in enumerate(events) if event["event"] == "trial_started"]
+    assert min(begun[2:]) > max(ended[trial] for trial in lost)
+
+
+@pytest.mark.parametrize(
+    ("moment", "victim"), [("epoch", "raylet"), ("checkpoint", "raylet"), ("checkpoint", "machine")]
+)
 @pytest.mark.parametrize("workers", [1], indirect=True)
 def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     moment: Moment, victim: Victim, undisturbed: Path, tmp_path: Path
@@ -189,6 +202,7 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     restarted = [event for event in events if event["event"] == "trial_restarted"]
     assert [event["cause"] for event in restarted] == ["loss of the machine"]
     assert not side_by_side(going.run, struck + 1.0)
+    assert_come_first([event["trial"] for event in restarted], events)
     assert_nothing_happened(tmp_path, undisturbed)
 
 
@@ -196,9 +210,14 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
 @pytest.mark.parametrize("moment", ["epoch", "checkpoint"])
 @pytest.mark.parametrize("workers", [2], indirect=True)
 def test_a_trial_that_loses_the_machine_of_one_of_its_workers_goes_on_when_there_is_another(
-    moment: Moment, slot: str, undisturbed: Path, tmp_path: Path
+    moment: Moment, slot: str, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`slot`: where the process is that commands the workers."""
+    """`slot`: where the process is that commands the workers.
+
+    One of these trials waits for the other machine for longer than Ray Train's limit, ten times a second here.
+    """
+    for_long = (slot, moment) == ("elsewhere", "epoch")
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1")
     head = {"num_cpus": 1} | ({"memory": 0} if slot == "there" else {})
     may_come = '[{"count": 2, "cpus": 1}]'  # as if there were an autoscaler
     with (
@@ -212,8 +231,33 @@ def test_a_trial_that_loses_the_machine_of_one_of_its_workers_goes_on_when_there
             slot == "there"
         )
         lose(node, [node, cluster.head_node], going, moment, "raylet")
+        if for_long:
+            assert going.wait_for(lambda driver: bool(waits(driver)))
+            time.sleep(15)
         cluster.add_node(num_cpus=1)
         assert going.finish(seconds=300) == 0
+        assert len(waits(going)) == for_long
     restarts = [event for event in read_journal(going.run) if event["event"] == "trial_restarted"]
     assert len(restarts) == (slot == "there")
+    printed = (tmp_path / "printed.txt").read_text()
+    assert printed.count("the search waits for machines: those that are there have room for none") == for_long
     assert_nothing_happened(tmp_path, undisturbed)
+
+
+def test_with_fewer_slots_a_trial_of_several_workers_gets_the_next_one_that_is_free(tmp_path: Path) -> None:
+    """Not a new trial, and not the slot that has just become idle, which would keep its cores for one."""
+    options = ["-n", "4", "-s", "search.sampler=tpe", "-s", "compute.workers=2", "-s", "training.epochs=24"]
+    with cluster_of(num_cpus=2) as cluster, search_on(cluster, tmp_path, *options) as going:
+        assert going.wait_for(have_come(1, trials=1))
+        node = cluster.add_node(num_cpus=2)
+        assert going.wait_for(have_come(1, trials=2))
+        cluster.remove_node(node)  # with notice, so that Ray knows at once
+        assert going.wait_for(lambda driver: bool(waits(driver)))
+        assert going.wait_for(lambda driver: len(begun(driver)) > 2, seconds=200)
+    assert [(wait["room"], wait["trials"]) for wait in waits(going)] == [(1, 2)]
+    events = list(read_journal(going.run))
+    assert_come_first(["t000", "t001"], events)
+
+
+def begun(going: Driver) -> list[str]:
+    return [event["trial"] for event in read_journal(going.run) if event["event"] == "trial_started"]

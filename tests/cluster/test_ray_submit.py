@@ -1,8 +1,10 @@
 """`ray up`, `ray submit`, `ray down` on two hosts of this machine: the product's main way, as it is typed."""
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -20,6 +23,7 @@ from tests.cluster.hosts import ADDRESSES, Hosts, hosts
 from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
 from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe
 from tests.end_to_end.commands import SCRIPT, environment, repeatable, run
+from tests.end_to_end.test_secrets import holding
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -37,6 +41,9 @@ search:
   sampler: random
   space: {"balancing.weights": {simplex: [left, right], min: 0.1}}
 """
+LOGIN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+MLFLOW_LOGIN = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+PLANTED = "planted-at-the-client"
 OTHER_RAY = """
 import ray, time
 ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
@@ -85,8 +92,7 @@ def cluster(folder: Path, mlflow: str, other_ray: Any) -> Iterator[OnPremises]:
     variables = {
         "EQUIPOISE_STORAGE": str(folder / "shared"),
         "MLFLOW_TRACKING_URI": mlflow,
-        "MLFLOW_TRACKING_USERNAME": USER,
-        "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+        **MLFLOW_LOGIN,
     }
     with hosts(folder) as two:
         cluster = describe(two, home, scratch, variables)
@@ -174,10 +180,9 @@ def _runs(mlflow: str) -> list[Any]:
         "import mlflow; c = mlflow.MlflowClient(); e = c.get_experiment_by_name('pairs');"
         "print(*[run.info.status for run in c.search_runs([e.experiment_id])])"
     )
-    login = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     listed = subprocess.run(
         [sys.executable, "-c", code],
-        env=environment({"MLFLOW_TRACKING_URI": mlflow, **login}),
+        env=environment({"MLFLOW_TRACKING_URI": mlflow, **MLFLOW_LOGIN}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -232,26 +237,53 @@ def test_a_file_as_tracking_store_is_refused_on_two_nodes(cluster: OnPremises, f
     assert "is a file on one of the cluster's 2 nodes" in printed
 
 
-def test_the_same_search_from_a_laptop_or_ci(cluster: OnPremises) -> None:
+def test_the_same_search_from_a_laptop_or_ci_outlives_who_waits_for_it(
+    cluster: OnPremises, mlflow: str
+) -> None:
+    """Whose connection is killed, then ended by Ctrl-C, then stays."""
     home = cluster.file.parent
-    login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+    variables = {**LOGIN, "MLFLOW_TRACKING_URI": mlflow, **MLFLOW_LOGIN, "MLFLOW_PLANTED_SECRET": PLANTED}
     command = ["search", "experiment.yaml", "--address", cluster.dashboard, "-n", "1", "--json"]
-    done = run(home, *command, extra=login)
+    command += ["-s", "training.epochs=4"]
+
+    def connect() -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [SCRIPT, *command],
+            cwd=home,
+            env=environment(variables),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    killed = connect()
+    assert killed.stderr is not None
+    started = killed.stderr.readline()
+    killed.kill()
+    killed.communicate()
+    interrupted = connect()
+    assert interrupted.stderr is not None
+    following = interrupted.stderr.readline()
+    assert started.replace("started", "following") == following
+    interrupted.send_signal(signal.SIGINT)
+    assert "the same command follows it again" in interrupted.communicate(timeout=60)[1]
+    assert interrupted.returncode == 130
+    done = run(home, *command, extra=variables, seconds=200)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert '"event": "search_finished"' in line
-    refused = run(home, *command, extra={**login, "RAY_AUTH_TOKEN": "f" * 64})
+    assert done.stderr.startswith(following)
+    refused = run(home, *command, extra={**LOGIN, "RAY_AUTH_TOKEN": "f" * 64})
     assert refused.returncode == 5, refused.stderr
     assert "RAY_AUTH_TOKEN" in refused.stderr
 
 
 def test_a_search_that_is_stopped_keeps_and_tells_what_was_done(cluster: OnPremises, folder: Path) -> None:
     home = cluster.file.parent
-    login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
     search = subprocess.Popen(
         [SCRIPT, "search", "experiment.yaml", "--address", cluster.dashboard, "-s", "training.epochs=500"],
         cwd=home,
-        env=environment(login),
+        env=environment(LOGIN),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -262,12 +294,30 @@ def test_a_search_that_is_stopped_keeps_and_tells_what_was_done(cluster: OnPremi
         assert time.monotonic() < deadline
         assert search.poll() is None, search.communicate()
         time.sleep(0.2)
-    (job,) = _running_jobs(cluster, home, login)
-    run(home, "job", "stop", job, "--no-wait", "--address", cluster.dashboard, command=(RAY,), extra=login)
+    (job,) = _running_jobs(cluster, home)
+    run(home, "job", "stop", job, "--no-wait", "--address", cluster.dashboard, command=(RAY,), extra=LOGIN)
     printed, complaint = search.communicate(timeout=120)
     assert search.returncode == 130, printed + complaint
     assert "interrupted" in printed
     assert read_search(folder / "shared" / "equipoise_runs" / f"pairs-{known + 1:03d}").told
+
+
+def test_secrets_are_in_no_file_and_no_answer(cluster: OnPremises, folder: Path) -> None:
+    """After all those searches: neither where they ran nor where they are looked at."""
+    request = Request(f"{cluster.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urlopen(request, timeout=30) as answer:
+        jobs = answer.read().decode()
+    assert "orchestrator.launch.job" in jobs
+    with contextlib.closing(sqlite3.connect(folder / "mlflow" / "server.db")) as database:
+        told = "\n".join(database.iterdump())
+    assert "small_cnn" in told
+    logs = folder / "r"
+    assert holding(logs, "pairs-001") != [], "there are logs to be searched"
+    for secret in (PASSWORD, TOKEN, PLANTED):
+        assert secret not in jobs
+        assert secret not in told
+        for place in (folder / "shared", folder / "mlflow" / "artifacts", logs):
+            assert holding(place, secret) == []
 
 
 def _has_an_epoch(directory: Path) -> bool:
@@ -275,8 +325,8 @@ def _has_an_epoch(directory: Path) -> bool:
     return journal.exists() and '"event":"epoch"' in journal.read_text()
 
 
-def _running_jobs(cluster: OnPremises, home: Path, login: dict[str, str]) -> list[str]:
-    listed = run(home, "job", "list", "--address", cluster.dashboard, command=(RAY,), extra=login).stdout
+def _running_jobs(cluster: OnPremises, home: Path) -> list[str]:
+    listed = run(home, "job", "list", "--address", cluster.dashboard, command=(RAY,), extra=LOGIN).stdout
     return [
         str(re.search(r"submission_id='([^']+)'", entry)[1])  # type: ignore[index]
         for entry in listed.split("JobDetails(")

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,36 @@ def test_without_a_home_that_can_be_written_the_cache_needs_another_place(folder
     )
 
 
-def test_a_container_with_little_shared_memory(folder: Path) -> None:
+LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as any_socket:  # as `ip link set lo up`
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_container_without_network_with_little_shared_memory_and_a_home_to_be_read_only(
+    workers: int, folder: Path
+) -> None:
     """Docker's /dev/shm has 64 MB, others have less."""
-    inside = "mount -t tmpfs -o size=16m tmpfs /dev/shm && exec"
-    unshared = ("unshare", "--mount", "sh", "-c", f'{inside} "$@"', "sh")
+    home = folder / "home"
+    home.mkdir()
+    mounts = f"mount -t tmpfs -o size=16m tmpfs /dev/shm && mount -t tmpfs -o ro tmpfs {home}"
+    shell = ("sh", "-c", f'{mounts} && exec "$@"', "sh")
+    unshared = ("unshare", "--mount", "--net", *shell, sys.executable, "-c", LOOPBACK)
     if shutil.which("unshare") is None or subprocess.run([*unshared, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
-    command = (*unshared, SCRIPT)
+    options = ["--json", "-n", "1", "-s", f"compute.workers={workers}"]
+    variables = {"HOME": str(home), "EQUIPOISE_CACHE": str(folder / "cache")}
     done = run(
-        folder, "search", "experiment.yaml", "--json", "-n", "1", "-s", "compute.workers=2", command=command
+        folder,
+        "search",
+        "experiment.yaml",
+        *options,
+        command=(*unshared, SCRIPT),
+        extra=variables,
+        seconds=200,
     )
     assert last_line(done)["trials"] == 1
 

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ClusterError
-from orchestrator.machines.resources import NodeResources, SlotPlan, plan_slots, plan_training
+from orchestrator.machines.resources import (
+    NodeResources,
+    SlotPlan,
+    plan_slots,
+    plan_training,
+    slots_at_present,
+)
 from orchestrator.spec import ComputeConfig
 
 GB = 10**9
@@ -124,6 +130,34 @@ def test_a_training_without_a_search_takes_what_there_is(
 def test_no_more_slots_than_trials() -> None:
     assert plan_slots(compute(), [node(8)], trials=3).slots == 3
     assert plan_slots(compute(slots=8), [node(3)], trials=3).slots == 3
+
+
+@pytest.mark.parametrize(
+    ("section", "left", "slots"),
+    [
+        ({}, [node(1)], 1),
+        ({}, [node(1), node(2)], 3),
+        ({}, [], 1),  # a trial that waits for the first machine
+        ({"slots": 2}, [node(1)], 1),
+        ({"slots": 2}, [node(8)], 2),
+        ({"slots": [2, 3]}, [node(8)], 3),
+        ({"slots": 3}, [node(8, memory=GB)], 3),
+        ({}, [node(8, memory=2 * GB)], 2),
+        ({"workers": 2}, [node(1), node(2)], 1),
+        ({}, [node(64)], 4),  # trials
+    ],
+)
+def test_slots_of_a_search_whose_nodes_come_and_go(
+    section: dict[str, Any], left: list[NodeResources], slots: int
+) -> None:
+    plan = plan_slots(compute(**section), [node(8)])
+    assert slots_at_present(plan, compute(**section), left, trials=4) == slots
+
+
+def test_trials_that_began_with_a_gpu_do_not_grow_onto_nodes_without_when_all_gpus_are_gone() -> None:
+    plan = plan_slots(compute(), [node(8, gpus=2), node(8)])
+    assert (plan.slots, plan.gpus) == (2, 1)
+    assert slots_at_present(plan, compute(), [node(8)], trials=40) == 1
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_repeated_epoch_that_differs_is_shown() -> None:
     )
 
 
-NEWS = [
+NEWS: list[tuple[dict[str, Any], str]] = [
     (
         {"event": "node_left_out", "reason": "node 10.0.0.2 has torch 2.13.0", "hint": "Install the same."},
         "left out: node 10.0.0.2 has torch 2.13.0. Install the same.",
@@ -83,13 +83,21 @@ NEWS = [
         {"event": "unsaved", "trial": "t001", "reason": "No space left on device"},
         "t001 goes on, but what it learns cannot be kept at present: No space left on device",
     ),
+    (
+        {"event": "waiting_for_machines", "trials": 2, "room": 0, "workers": 2, "cpus": 4, "gpus": 1},
+        "the search waits for machines: those that are there have room for none, and each takes 2 workers of 4 cores",
+    ),
+    (
+        {"event": "waiting_for_machines", "trials": 8, "room": 3, "workers": 1, "cpus": 1, "gpus": 0},
+        "5 of 8 trials wait for machines: those that are there have room for 3, and each takes 1 core. It goes on",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("event", "expected"), NEWS)
 @pytest.mark.parametrize("kind", [EventLines, LiveSearch])
 def test_what_a_search_got_over_is_shown(
-    kind: type[EventLines | LiveSearch], event: dict[str, str], expected: str
+    kind: type[EventLines | LiveSearch], event: dict[str, Any], expected: str
 ) -> None:
     before, after = resumed()
     console = Console(width=200, file=io.StringIO())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray import tune
 from ray.tune.execution.tune_controller import TuneController
-from ray.tune.experiment import Experiment
+from ray.tune.experiment import Experiment, Trial
 
 from orchestrator.tuning.outcomes import Completed, Outcome
 from orchestrator.tuning.schedulers import QueueScheduler, make_scheduler
@@ -176,3 +176,17 @@ def test_a_search_goes_on_from_its_record(tmp_path: Path, monkeypatch: pytest.Mo
     assert [recorder.results[trial][-1]["score"] for trial in ("t001", "t003")] == [0.125, 0.25]
     assert remembering.told[0] == Completed({"score": 0.5})
     assert sorted(remembering.told) == list(range(6))
+
+
+def test_nothing_new_begins_while_a_trial_waits_for_a_slot_after_a_death(tmp_path: Path) -> None:
+    searcher = TuneSearcher(Remembering(), assign, trials=3, slots=2)
+    searcher.add_configurations([Experiment("tune", Climber, storage_path=str(tmp_path))])
+    first = searcher.next_trial()
+    assert first is not None
+    first.deaths["loss of the machine"] += 1
+    assert first.status == Trial.PENDING
+    assert searcher.next_trial() is None
+    first.status = Trial.RUNNING
+    assert searcher.next_trial() is not None
+    assert searcher.running == 2
+    assert searcher.next_trial() is None, "no slot is free"
