@@ -114,19 +114,22 @@ def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
     assert prepare_data(config(tmp_path), COLOR, seed=0, base=tmp_path).digest != first.digest
 
 
-def test_a_cache_that_was_cleared_in_part_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [40, 0])
+def test_a_cache_that_was_cleared_in_part_is_made_again(left: int, tmp_path: Path) -> None:
     table(tmp_path)
     settle()
     first = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
     for part in (
         "images/*/images.npy",
+        "images/*/sums.npy",
         "images/*/meta.json",
+        "prepared/*/split.train.npy",
         "prepared/*/meta.json",
         "requests/*",
         "sources/*",
     ):
         for file in (tmp_path / "cache").glob(part):
-            file.write_bytes(file.read_bytes()[:40])
+            file.write_bytes(file.read_bytes()[:left])
         again = prepare_data(config(tmp_path), ALL, seed=0, base=tmp_path)
         assert again.digest == first.digest
         assert np.asarray(again.images)[:].any()
