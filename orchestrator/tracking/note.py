@@ -72,7 +72,7 @@ def _front(record: SearchRecord) -> str:
     front = record.front
     table = _table(["trial", *record.objectives], [_results(record, trial) for trial in front[:MOST_ROWS]])
     left_off = f"\n\n… and {len(front) - MOST_ROWS} more" if len(front) > MOST_ROWS else ""
-    return f"#### Pareto set ({len(front)})\n\n{table}{left_off}"
+    return f"**Pareto set ({len(front)})**\n\n{table}{left_off}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
