@@ -9,7 +9,8 @@ from pathlib import Path
 
 from orchestrator.tracking.canvas import Canvas
 from orchestrator.tracking.class_table import class_table
-from orchestrator.tracking.diagrams import task_diagram, worst_mistakes
+from orchestrator.tracking.diagrams import task_diagram
+from orchestrator.tracking.mistakes import worst_mistakes
 from trainables.data.prepared import TaskLabels, load_prepared
 from trainables.training.predictions import FILE, Predictions
 

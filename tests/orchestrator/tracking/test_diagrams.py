@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.tracking.canvas import BLUE, ORANGE, PALE, RED, Canvas
-from orchestrator.tracking.diagrams import FEW, task_diagram, worst_mistakes
+from orchestrator.tracking.diagrams import FEW, task_diagram
+from orchestrator.tracking.mistakes import worst_mistakes
 from tests.trainables.synthetic import TASKS, prepared, trial
 from trainables.data.joined import JoinedImages
 from trainables.data.prepared import TaskLabels
