@@ -115,12 +115,15 @@ def test_the_ending_says_what_finishes(outage: Outage) -> None:
 
 
 def test_of_a_run_that_may_go_on_the_doctor_tells_the_rest(
-    outage: Outage, capsys: pytest.CaptureFixture[str]
+    outage: Outage, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resume would train."""
     print_ending(dataclasses.replace(read_search(outage.run), status="interrupted"))
     printed = "".join(capsys.readouterr().out.split())  # long paths are folded
     assert f"tofinish:equipoisedoctor--fix--storage{outage.storage}" in printed
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["doctor", "--json", "--storage", str(outage.storage)])
+    assert '"code": "untold-run"' in found.stdout
 
 
 def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) -> None:
