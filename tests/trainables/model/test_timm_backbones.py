@@ -1,6 +1,6 @@
-"""timm's networks, where timm is installed; what is said where it is not."""
+"""timm's networks; what is said where it is not installed."""
 
-import importlib.util
+import sys
 from typing import Any
 
 import pytest
@@ -12,17 +12,14 @@ from trainables.model.backbones import Backbone, build_backbone
 from trainables.model.keyed import KeyedStochasticDepth
 from trainables.model.multitask import build_model
 
-INSTALLED = importlib.util.find_spec("timm") is not None
-needs_timm = pytest.mark.skipif(not INSTALLED, reason="needs the extra `timm`")
-
 
 def build(name: str, *, weights: str | None = None, **backbone: Any) -> Backbone:
     config = ModelConfig.model_validate({"backbone": {"name": name, **backbone}, "weights": weights})
     return build_backbone(config, channels=1, image_size=(32, 32))
 
 
-@pytest.mark.skipif(INSTALLED, reason="timm is installed")
-def test_without_timm_it_says_how_to_get_it() -> None:
+def test_without_timm_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"pip install equipoise\[timm\]") as caught:
         build("timm:resnet18")
     assert caught.value.key == "model.backbone"
@@ -39,7 +36,6 @@ def test_channels_and_weights_are_not_arguments() -> None:
         ModelConfig.model_validate({"backbone": {"name": "timm:resnet18", "arguments": {"pretrained": True}}})
 
 
-@needs_timm
 @pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("vit_tiny_patch16_224", 192)])
 def test_a_network_reads_the_images_there_are(name: str, features: int) -> None:
     built = build(f"timm:{name}")
@@ -47,7 +43,6 @@ def test_a_network_reads_the_images_there_are(name: str, features: int) -> None:
     assert built.net.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, features)
 
 
-@needs_timm
 def test_stochastic_depth_is_keyed() -> None:
     config = ModelConfig.model_validate(
         {"backbone": {"name": "timm:convnext_atto", "arguments": {"drop_path_rate": 0.4}}}
@@ -57,32 +52,27 @@ def test_stochastic_depth_is_keyed() -> None:
     assert net.unkeyed_randomness((32, 32)) == []
 
 
-@needs_timm
 def test_a_small_stem() -> None:
     convolution = build("timm:resnet18", stem="small").net.get_submodule("conv1")
     assert convolution.stride == (1, 1)
 
 
-@needs_timm
 def test_patches_have_no_small_stem() -> None:
     with pytest.raises(ModelError, match="patches"):
         build("timm:vit_tiny_patch16_224", stem="small")
 
 
-@needs_timm
 def test_a_misspelt_network_is_corrected() -> None:
     with pytest.raises(ModelError, match="Did you mean timm:resnet18"):
         build("timm:resnet_18")
 
 
-@needs_timm
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ModelError, match="wings") as caught:
         build("timm:resnet18", arguments={"wings": 2})
     assert caught.value.key == "model.backbone.arguments"
 
 
-@needs_timm
 def test_published_weights_and_the_inputs_they_expect(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the hub would send, classifier included."""
     import timm
@@ -98,7 +88,6 @@ def test_published_weights_and_the_inputs_they_expect(monkeypatch: pytest.Monkey
     assert torch.equal(built.net.get_parameter("conv1.weight"), donor["conv1.weight"])
 
 
-@needs_timm
 def test_published_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
