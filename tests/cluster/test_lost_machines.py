@@ -183,7 +183,9 @@ def assert_come_first(lost: list[str], events: Sequence[dict[str, Any]]) -> None
     assert min(begun[2:]) > max(ended[trial] for trial in lost)
 
 
-@pytest.mark.parametrize(("moment", "victim"), [("epoch", "raylet"), ("checkpoint", "machine")])
+@pytest.mark.parametrize(
+    ("moment", "victim"), [("epoch", "raylet"), ("checkpoint", "raylet"), ("checkpoint", "machine")]
+)
 @pytest.mark.parametrize("workers", [1], indirect=True)
 def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     moment: Moment, victim: Victim, undisturbed: Path, tmp_path: Path

@@ -251,16 +251,8 @@ def test_the_same_search_from_a_laptop_or_ci_outlives_who_waits_for_it(
     """Whose connection is killed, then ended by Ctrl-C, then stays."""
     home = cluster.file.parent
     variables = {**LOGIN, "MLFLOW_TRACKING_URI": mlflow, **MLFLOW_LOGIN, "MLFLOW_PLANTED_SECRET": PLANTED}
-    command = [
-        "search",
-        "experiment.yaml",
-        "--address",
-        cluster.dashboard,
-        "-n",
-        "1",
-        "-s",
-        "training.epochs=4",
-    ]
+    command = ["search", "experiment.yaml", "--address", cluster.dashboard, "-n", "1", "--json"]
+    command += ["-s", "training.epochs=4"]
 
     def connect() -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -284,7 +276,7 @@ def test_the_same_search_from_a_laptop_or_ci_outlives_who_waits_for_it(
     interrupted.send_signal(signal.SIGINT)
     assert "the same command follows it again" in interrupted.communicate(timeout=60)[1]
     assert interrupted.returncode == 130
-    done = run(home, *command, "--json", extra=variables, seconds=200)
+    done = run(home, *command, extra=variables, seconds=200)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert '"event": "search_finished"' in line
