@@ -242,3 +242,22 @@ def test_a_trial_that_loses_the_machine_of_one_of_its_workers_goes_on_when_there
     printed = (tmp_path / "printed.txt").read_text()
     assert printed.count("the search waits for machines: those that are there have room for none") == for_long
     assert_nothing_happened(tmp_path, undisturbed)
+
+
+def test_with_fewer_slots_a_trial_of_several_workers_gets_the_next_one_that_is_free(tmp_path: Path) -> None:
+    """Not a new trial, and not the slot that has just become idle, which would keep its cores for one."""
+    options = ["-n", "4", "-s", "search.sampler=tpe", "-s", "compute.workers=2", "-s", "training.epochs=24"]
+    with cluster_of(num_cpus=2) as cluster, search_on(cluster, tmp_path, *options) as going:
+        assert going.wait_for(have_come(1, trials=1))
+        node = cluster.add_node(num_cpus=2)
+        assert going.wait_for(have_come(1, trials=2))
+        cluster.remove_node(node)  # with notice, so that Ray knows at once
+        assert going.wait_for(lambda driver: bool(waits(driver)))
+        assert going.wait_for(lambda driver: len(begun(driver)) > 2, seconds=200)
+    assert [(wait["room"], wait["trials"]) for wait in waits(going)] == [(1, 2)]
+    events = list(read_journal(going.run))
+    assert_come_first(["t000", "t001"], events)
+
+
+def begun(going: Driver) -> list[str]:
+    return [event["trial"] for event in read_journal(going.run) if event["event"] == "trial_started"]

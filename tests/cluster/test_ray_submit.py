@@ -24,7 +24,6 @@ from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
 from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe
 from tests.end_to_end.commands import SCRIPT, environment, repeatable, run
 from tests.end_to_end.test_secrets import holding
-from tests.end_to_end.test_table import write_table
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -41,26 +40,6 @@ search:
   trials: 4
   sampler: random
   space: {"balancing.weights": {simplex: [left, right], min: 0.1}}
-"""
-OWN_MODULES = """
-name: shapes
-data: {source: labels.csv, split: {column: part}}
-tasks: {hue: {type: multiclass, label: hue}, bright: {type: binary, label: bright, positive: "yes"}}
-model: {backbone: "my_pkg.nets:build"}
-training: {epochs: 1, batch_size: 32}
-search: {trials: 2, sampler: grid, space: {model.backbone: {choice: ["my_pkg.nets:build", "my_pkg.nets:broken"]}}}
-"""
-NETS = """
-import os
-from torch import nn
-
-def build(channels, image_size):
-    network = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network.num_features = 8
-    return network
-
-def broken(channels, image_size):
-    raise RuntimeError("cannot log in with " + os.environ["MLFLOW_TRACKING_PASSWORD"])
 """
 LOGIN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
 MLFLOW_LOGIN = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
@@ -286,29 +265,6 @@ def test_the_same_search_from_a_laptop_or_ci_outlives_who_waits_for_it(
     assert "RAY_AUTH_TOKEN" in refused.stderr
 
 
-def test_rays_own_command_takes_a_folder_with_a_table_and_modules_along(
-    cluster: OnPremises, folder: Path
-) -> None:
-    """As documented; one of the two backbones fails and knows a secret."""
-    project, results = cluster.file.parent / "project", folder / "shared" / "lasting"
-    (project / "my_pkg").mkdir(parents=True)
-    (project / "my_pkg" / "nets.py").write_text(NETS)
-    write_table(project)
-    (project / "experiment.yaml").write_text(OWN_MODULES)
-    search = ["equipoise", "search", "experiment.yaml", "-s", f"tracking.storage={results}"]
-    search += ["-s", f"data.cache={folder / 'shared' / 'cache'}"]
-    submit = ["job", "submit", "--address", cluster.dashboard, "--working-dir", ".", "--", *search]
-    done = run(project, *submit, command=(RAY,), extra=LOGIN, seconds=200)
-    printed = done.stdout + done.stderr
-    assert "exit code 4" in printed, printed
-    assert "1 completed, 1 failed" in printed
-    assert "cannot log in with ***" in printed
-    assert PASSWORD not in printed
-    found = read_search(find_search(results))
-    assert sorted(trial.status for trial in found.trials) == ["completed", "failed"]
-    assert list(found.directory.glob("trials/*/best*")), "the uploaded folder goes, what was learned stays"
-
-
 def test_a_search_that_is_stopped_keeps_and_tells_what_was_done(cluster: OnPremises, folder: Path) -> None:
     home = cluster.file.parent
     search = subprocess.Popen(
@@ -338,7 +294,6 @@ def test_secrets_are_in_no_file_and_no_answer(cluster: OnPremises, folder: Path)
     request = Request(f"{cluster.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
     with urlopen(request, timeout=30) as answer:
         jobs = answer.read().decode()
-    assert "equipoise search" in jobs
     assert "orchestrator.launch.job" in jobs
     with contextlib.closing(sqlite3.connect(folder / "mlflow" / "server.db")) as database:
         told = "\n".join(database.iterdump())
