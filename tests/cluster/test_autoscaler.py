@@ -41,6 +41,7 @@ def autoscaled(home: Path, version: int) -> Iterator[Head]:
         "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "gcs_address": f"127.0.0.1:{gcs}",
         "launch_multiple": True,
+        "use_node_id_as_ip": True,
         "head_node_id": HEAD,
     }
     configuration = {
