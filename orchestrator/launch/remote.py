@@ -32,8 +32,8 @@ def run_elsewhere(
             sys.stdout.write(text)
             sys.stdout.flush()
 
-    _tell(f"{'started' if started else 'following'} the job {job}; it goes on without this connection")
     try:
+        _tell(f"{'started' if started else 'following'} the job {job}; it goes on without this connection")
         code = follow(client, job, show)
     except KeyboardInterrupt:
         _tell(f"the search goes on: the same command follows it again, `ray job stop {job}` ends it")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,7 +24,7 @@ from orchestrator.slots.train_workers import TrainWorkersSlot
 from orchestrator.slots.trial_run import TrialRun
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.owner import Owner
-from tests.orchestrator.slots.trials import assignment, failing_on, run, saved, write_data
+from tests.orchestrator.slots.trials import DiesWhileItStarts, assignment, failing_on, run, saved, write_data
 from trainables.training.state import load_state
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.chaos]
@@ -188,6 +189,13 @@ def test_a_death_between_two_trials_costs_no_trial(
     os.kill(pids(kind)[0], signal.SIGKILL)
     time.sleep(2)
     assert_goes_on(shared, good, half)
+
+
+def test_a_worker_that_dies_while_it_starts_costs_no_trial(good: Assignment, tmp_path: Path) -> None:
+    dying: Any = DiesWhileItStarts(tmp_path / "has-died")
+    with contextlib.closing(TrainWorkersSlot(workers=2, cpus=1, expected=dying)) as slot:
+        assert TrialRun(slot, good).run_epoch().epoch == 1
+    assert (tmp_path / "has-died").exists()
 
 
 def test_a_rank_that_hangs_while_another_fails_is_not_waited_for(

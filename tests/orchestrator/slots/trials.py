@@ -1,5 +1,6 @@
 """Small trials for slots: data on disk, assignments, and trials that go wrong on one rank only."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import FrameType
 from typing import Any, cast
 
 import numpy as np
+import psutil
 from torch import Tensor, distributed
 
 from orchestrator.slots.base import Assignment, TrialSlot
@@ -58,6 +60,22 @@ def assignment(
 def not_finite(data: Path, directory: Path) -> Assignment:
     """A trial whose loss overflows in its first epoch, on every rank."""
     return assignment(data, directory, lr=1e200)
+
+
+class DiesWhileItStarts:
+    """Ends the first worker of Ray Train that unpickles it, before its train function begins. Others get None."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _die_once, (self._mark,)
+
+
+def _die_once(mark: Path) -> None:
+    if "RayTrainWorker" in psutil.Process().cmdline()[0] and not mark.exists():
+        mark.touch()
+        os._exit(1)
 
 
 class _FailsOnRank:
