@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.doctor import runs as doctor
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.runs import runs
 from orchestrator.report.ending import print_ending
@@ -138,9 +139,13 @@ def test_an_error_is_forgotten_unless_a_writer_is_still_at_it(outage: Outage) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_what_a_killed_writer_has_not_drawn_a_resume_or_the_doctor_have_drawn(
-    tmp_path: Path, store: str, trained_search: TrainedSearch
+    tmp_path: Path, store: str, trained_search: TrainedSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        doctor, "PATIENCE_WITH_PICTURES", 200.0
+    )  # a writer is nice: on a busy machine it waits
     run = trained_search.write(tmp_path / "runs" / NAME, store)
     first = start_writer(run)
     killed_after(run, first.pid, pictures=2)
