@@ -39,6 +39,7 @@ def ray_cluster() -> Iterator[None]:
             yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is started once for many tests is started by one of pytest's processes, when there are several.
 

@@ -6,6 +6,7 @@ folder's. Whatever else it has kept by then is chance, of which there are four k
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class Disk:
         self._folders: set[int] = set()
         self._held: list[int] = []  # open, so that no number of a file is given to another one
         self._looking = False
+        self._one_at_a_time = (
+            threading.RLock()
+        )  # other threads, such as who renews the lease, change files as well
         self._open = os.open
         root.mkdir()
         self._flushed(self._open(root, os.O_RDONLY))
@@ -58,22 +62,25 @@ class Disk:
         return place
 
     def _flushing(self, descriptor: int) -> None:
-        self._moment()
-        if not self._looking:
-            self._flushed(descriptor)
-        self._moment()
+        with self._one_at_a_time:
+            self._moment()
+            if not self._looking:
+                self._flushed(descriptor)
+            self._moment()
 
     def _changing(self, change: Callable[..., Any]) -> Callable[..., Any]:
         def changed(*arguments: Any, **named: Any) -> Any:
-            result = change(*arguments, **named)
-            self._moment()
+            with self._one_at_a_time:
+                result = change(*arguments, **named)
+                self._moment()
             return result
 
         return changed
 
     def look(self) -> None:
         """Fail now, too: between two changes."""
-        self._moment()
+        with self._one_at_a_time:
+            self._moment()
 
     def _moment(self) -> None:
         if self._looking:  # what is looked at is not on this disk
