@@ -12,6 +12,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from orchestrator.launch.node_checks import Expected, UnfitNode
+from orchestrator.slots.cores import keep_to_own_cores
 from orchestrator.slots.mailbox import Command, Failure, Outcome, RunEpoch, Save, Start
 from trainables.data.prepared import PreparedData, load_prepared
 from trainables.errors import DataError, ModelError, TrainingError
@@ -29,10 +30,13 @@ def serve(settings: dict[str, Any]) -> None:
     """
     # Ray exports OMP_NUM_THREADS, and nested launchers do too; what the trial asked for is what counts.
     torch.set_num_threads(settings["cpus"])
-    rank = ray.train.get_context().get_world_rank()
+    context = ray.train.get_context()
+    rank, device = context.get_world_rank(), ray.train.torch.get_device()
+    if device.type == "cpu":
+        keep_to_own_cores(context.get_local_rank(), context.get_local_world_size(), settings["cpus"])
     mailbox = settings["mailbox"]
     timeout = timedelta(seconds=settings["timeout"])
-    trial = _Rank(rank, ray.train.torch.get_device(), timeout, settings["expected"])
+    trial = _Rank(rank, device, timeout, settings["expected"])
     turn = mailbox.exchange.remote(rank, Outcome())
     while True:
         command: Command = ray.get(turn)
