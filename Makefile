@@ -9,7 +9,7 @@ demo: install ## a real search on the embedded data
 	$(BIN)/equipoise demo
 
 test: dev lint ## everything that is fast, in under ten minutes
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup \
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
 		-m "not slow and not cluster and not browser and not chaos"
 
 test-all: dev ## the tests that `make test` leaves out

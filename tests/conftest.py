@@ -39,20 +39,6 @@ def ray_cluster() -> Iterator[None]:
             yield
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is started once for many tests is started by one of pytest's processes, when there are several.
-
-    Tests of one file stay together as well, for what the file sets up once.
-    """
-    for item in items:
-        needed = getattr(item, "fixturenames", ())
-        together = next(
-            (name for name in ("ray_cluster", "group") if name in needed), item.nodeid.split("::")[0]
-        )
-        item.add_marker(pytest.mark.xdist_group(together))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With EQUIPOISE_NO_SKIPS set, as in continuous integration, what a test lacks is a failure.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import ClusterError
 from orchestrator.launch.submission import ENVIRONMENT_FILE, EXPERIMENT_FILE, JOB
+from trainables.durable import make_folders
 
 STORAGE = "EQUIPOISE_STORAGE"
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -30,7 +31,7 @@ def prepare() -> Path:
     storage = Path(os.environ.get(STORAGE) or "~/equipoise").expanduser()
     file = storage / f"{os.environ[JOB]}.yaml"
     try:
-        storage.mkdir(parents=True, exist_ok=True)
+        make_folders(storage)
         file.write_text(experiment)
     except OSError as error:
         raise ClusterError(

@@ -19,6 +19,7 @@ from typing import Any
 
 from orchestrator.errors import ClusterError, TrackingError
 from orchestrator.tracking.uri import database_path
+from trainables.durable import make_folders
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy")
 """Whose versions must be the same everywhere, besides Python's and our own code."""
@@ -190,7 +191,7 @@ def answer_of(address: str, answer: Any, timeout: float = SECONDS_TO_ANSWER) -> 
 @contextmanager
 def marked(folder: Path) -> Iterator[Path]:
     """A file in `folder`, for others to look for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     mark = folder / f".seen-{uuid.uuid4().hex}"
     mark.touch()
     try:

@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 from orchestrator.tracking.uri import artifact_root, database_path, sqlite_uri
+from trainables.durable import flush, make_folders
 
 
 def create_database(uri: str, uid: str) -> None:
@@ -21,12 +22,14 @@ def create_database(uri: str, uid: str) -> None:
 
     folder = database.parent / f".{database.name}.{uid}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folders(database.parent)
+    folder.mkdir()
     try:
         unfinished = folder / database.name
         store: Any = SqlAlchemyStore(sqlite_uri(unfinished), artifact_root(uri))  # type: ignore[no-untyped-call]
         store.engine.dispose()
         with contextlib.suppress(FileExistsError):  # another search was faster
             os.link(unfinished, database)
+        flush(database.parent)
     finally:
         shutil.rmtree(folder)

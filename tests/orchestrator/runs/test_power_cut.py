@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from orchestrator.launch.node_checks import marked
+from orchestrator.machines.connection import RayAddress
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.resumption import resume
 from orchestrator.runs import folder
@@ -136,6 +138,20 @@ def test_decoded_images_are_all_there_or_none(
             np.testing.assert_array_equal(own.present, truth.labels[task].present, str(place))
 
 
+def test_a_folder_that_the_check_of_nodes_has_made_keeps_its_runs(failing_disk: Disk) -> None:
+    storage = failing_disk.root / "far" / "runs"
+    with marked(storage):
+        (storage / "pairs-001").mkdir()
+    with Journal(storage / "pairs-001") as journal:
+        told = journal.append("search_started", search_id="pairs-001")
+
+        def survives(left: Path) -> None:
+            assert events_left(left / "far" / "runs" / "pairs-001") == [told]
+
+        failing_disk.survives = survives
+        failing_disk.look()
+
+
 class NoWriter:
     """Of MLflow's writer, which is another process and has a test of its own."""
 
@@ -149,6 +165,8 @@ def test_a_training_whose_power_fails_is_resumed_to_the_same_end(
     """Whatever it showed stays; a state is never ahead of the journal, the selected model never behind a state."""
     monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(folder, "start_writer", lambda _: NoWriter())
+    # In this process, on whose disk we look, also where it is connected to a Ray.
+    monkeypatch.setattr(RayAddress, "from_environment", classmethod(lambda cls: cls()))
     monkeypatch.setattr(trial_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(trial_run, "LARGEST_SHARE", 1e9)
     shown: list[Event] = []
