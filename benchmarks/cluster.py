@@ -13,9 +13,10 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from benchmarks.folders import own_folder
 
 EXPERIMENT = """
 name: workers
@@ -44,10 +45,7 @@ LEAST_SPEED, LONGEST_GAP = 0.85, 0.15
 
 def measure(backbone: str, trials: int, changes: tuple[str, ...]) -> dict[str, float]:
     """One search. Images per second, median over epochs; seconds between trials, median."""
-    with tempfile.TemporaryDirectory(
-        prefix="bench-", ignore_cleanup_errors=True
-    ) as name:  # MLflow may still be told
-        folder = Path(name)
+    with own_folder() as folder:
         (folder / "experiment.yaml").write_text(
             EXPERIMENT.format(backbone=BACKBONES[backbone], trials=trials)
         )

@@ -1,6 +1,6 @@
 """The whole search, against what people use.
 
-    python benchmarks/search.py [--repeats 3] [--without ray_pattern]
+    python -m benchmarks.search [--repeats 3] [--without ray_pattern]
 
 24 trials × 5 epochs of digits-pair on two cores: Equipoise, Optuna with a bare two-process loop, plain Ray Tune
 functions, and Ray's documented Tune + Train pattern (few trials of it: each costs 10 s). Contenders take turns
@@ -14,10 +14,11 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.folders import own_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRIALS = 24
@@ -111,8 +112,8 @@ def main() -> int:
     }
     for repeat in range(options.repeats):
         for name, measured in results.items():
-            with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-                measured.append(CONTENDERS[name](Path(folder)))
+            with own_folder() as folder:
+                measured.append(CONTENDERS[name](folder))
             print(f"run {repeat + 1}, {name}: {_text(measured[-1])}", flush=True)
     print()
     medians = {name: _medians(measured) for name, measured in results.items()}

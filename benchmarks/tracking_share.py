@@ -15,12 +15,12 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.folders import own_folder
 from orchestrator.experiment import run_search
 from orchestrator.runs.journal import Event, Journal
 from orchestrator.spec import load_spec
@@ -84,8 +84,8 @@ def search(side: str) -> dict[str, Any]:
 
 def turn(side: str, experiment: str) -> dict[str, Any]:
     """One search, in a folder and a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="equipoise-share-", ignore_cleanup_errors=True) as folder:
-        (Path(folder) / "experiment.yaml").write_text(experiment)
+    with own_folder() as folder:
+        (folder / "experiment.yaml").write_text(experiment)
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         environment.pop("MLFLOW_TRACKING_URI", None)
         done = subprocess.run(
