@@ -1,6 +1,7 @@
 """A Ray head of one's own, with dashboard and token, beside whatever else runs on this machine."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -55,6 +56,7 @@ def ray_head(folder: Path, port: int, *options: str, variables: Mapping[str, str
     ports = [f"--port={port}", f"--ray-client-server-port={client}", f"--dashboard-port={dashboard}"]
     ports += [f"--dashboard-agent-listen-port={agent}", "--node-ip-address=127.0.0.1"]
     usual = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+    usual["PATH"] = f"{Path(RAY).parent}{os.pathsep}{os.environ['PATH']}"  # where jobs find `equipoise`
     with (folder / "ray.log").open("wb") as log:
         process = subprocess.Popen(
             [RAY, "start", "--head", "--block", *ports, f"--temp-dir={scratch}", *options],
