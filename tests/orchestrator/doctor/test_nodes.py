@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray._private.services import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster
 
 from orchestrator.doctor.nodes import LARGEST_SKEW, clocks, look_at_nodes
@@ -45,9 +46,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, str]]:
     shown = {"include_dashboard": request.param, "dashboard_port": port}
     said = "the dashboard at {} asks for a token" if request.param else "no dashboard answers at {}"
     scratch = tempfile.mkdtemp(prefix="ray-")  # short, and its own: elsewhere others would find this cluster
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "temp_dir": scratch, **shown})
+    # Of itself it would take the address of the Ray that this process may be connected to, which is on loopback.
+    here = {"node_ip_address": node_ip_address_from_perspective()}
+    head = {"num_cpus": 1, "temp_dir": scratch, **shown, **here}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1, **here)
         yield cluster, said.format(f"127.0.0.1:{port}")
     finally:
         cluster.shutdown()
