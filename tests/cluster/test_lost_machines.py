@@ -202,7 +202,9 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     restarted = [event for event in events if event["event"] == "trial_restarted"]
     assert [event["cause"] for event in restarted] == ["loss of the machine"]
     assert not side_by_side(going.run, struck + 1.0)
-    if victim == "raylet":  # a machine that falls silent is missed after ten seconds, in which a slot may become free
+    if (
+        victim == "raylet"
+    ):  # a machine that falls silent is missed after ten seconds, in which a slot may become free
         assert_come_first([event["trial"] for event in restarted], events)
     assert_nothing_happened(tmp_path, undisturbed)
 
