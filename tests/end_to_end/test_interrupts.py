@@ -18,7 +18,7 @@ from tests.end_to_end.recorded import assert_the_same
 
 NOTEBOOK = """
 import sys, ray
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 import orchestrator
 spec = orchestrator.load_spec(sys.argv[1])
 try:
