@@ -147,6 +147,15 @@ def have_come(epoch: int, trials: int) -> Callable[[Driver], bool]:
     return lambda driver: sum(reached >= epoch for reached in epochs_of(driver.run).values()) >= trials
 
 
+def joined(cluster: Cluster, going: Driver, cpus: int) -> Any:
+    """A node that has joined, and trains a second trial while the first is still at its beginning."""
+    assert going.wait_for(have_come(1, trials=1))
+    with held(training(of_node(cluster.head_node))):
+        node = cluster.add_node(num_cpus=cpus)
+        assert going.wait_for(lambda driver: epochs_of(driver.run).get("t001", 0) >= 2)
+    return node
+
+
 def assert_nothing_happened(folder: Path, undisturbed: Path) -> None:
     one, other = (place / "equipoise_runs" / "pairs-001" for place in (folder, undisturbed))
     assert proposals(one) == proposals(other)
@@ -191,9 +200,7 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     moment: Moment, victim: Victim, undisturbed: Path, tmp_path: Path
 ) -> None:
     with cluster_of(num_cpus=1) as cluster, search_on(cluster, tmp_path) as going:
-        assert going.wait_for(have_come(1, trials=1))
-        node = cluster.add_node(num_cpus=1)
-        assert going.wait_for(have_come(2, trials=2))
+        node = joined(cluster, going, 1)
         lose(node, [node], going, moment, victim)
         struck = time.time()
         assert going.finish(seconds=300) == 0
@@ -202,9 +209,7 @@ def test_a_trial_of_a_lost_machine_goes_on_in_the_slot_that_is_left(
     restarted = [event for event in events if event["event"] == "trial_restarted"]
     assert [event["cause"] for event in restarted] == ["loss of the machine"]
     assert not side_by_side(going.run, struck + 1.0)
-    if (
-        victim == "raylet"
-    ):  # a machine that falls silent is missed after ten seconds, in which a slot may become free
+    if victim == "raylet":  # a silent machine is missed after ten seconds, in which a slot may become free
         assert_come_first([event["trial"] for event in restarted], events)
     assert_nothing_happened(tmp_path, undisturbed)
 
@@ -251,9 +256,7 @@ def test_with_fewer_slots_a_trial_of_several_workers_gets_the_next_one_that_is_f
     """Not a new trial, and not the slot that has just become idle, which would keep its cores for one."""
     options = ["-n", "4", "-s", "search.sampler=tpe", "-s", "compute.workers=2", "-s", "training.epochs=24"]
     with cluster_of(num_cpus=2) as cluster, search_on(cluster, tmp_path, *options) as going:
-        assert going.wait_for(have_come(1, trials=1))
-        node = cluster.add_node(num_cpus=2)
-        assert going.wait_for(have_come(1, trials=2))
+        node = joined(cluster, going, 2)
         cluster.remove_node(node)  # with notice, so that Ray knows at once
         assert going.wait_for(lambda driver: len(begun(driver)) > 2, seconds=200)
     told = [(wait["room"], wait["trials"]) for wait in waits(going)]

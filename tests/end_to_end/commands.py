@@ -15,6 +15,8 @@ import psutil
 MARK = "EQUIPOISE_TEST"
 """An environment variable that every process started by a command inherits, whoever becomes its parent."""
 SCRIPT = str(Path(sys.executable).with_name("equipoise"))
+TO_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""For a process that is to join a private Ray: without it, `ray.init` replaces 127.0.0.1 by another address."""
 EXPERIMENT = """
 name: pairs
 seed: 3

@@ -22,6 +22,7 @@ from orchestrator.slots.in_process import InProcessSlot
 from orchestrator.slots.reaper import SlotReaper
 from orchestrator.slots.train_workers import TrainWorkersSlot
 from orchestrator.slots.trial_run import TrialRun
+from tests.end_to_end.commands import TO_LOOPBACK
 from tests.orchestrator.slots.census import assert_all_given_back, pids
 from tests.orchestrator.slots.owner import Owner
 from tests.orchestrator.slots.trials import DiesWhileItStarts, assignment, failing_on, run, saved, write_data
@@ -261,6 +262,7 @@ def test_an_interrupted_driver_gives_everything_back(
     driver = subprocess.Popen(
         [sys.executable, "-m", "tests.orchestrator.slots.owner", address, data, tmp_path / "t000"],
         cwd=Path(__file__).parents[3],
+        env=os.environ | TO_LOOPBACK,
         stdout=subprocess.PIPE,
         text=True,
     )
