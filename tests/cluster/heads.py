@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.end_to_end.commands import environment
+from tests.end_to_end.commands import environment, kill_family
 from tests.end_to_end.test_ray_address import RAY, free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -69,11 +69,7 @@ def ray_head(folder: Path, port: int, *options: str, variables: Mapping[str, str
         _wait_for(head, folder / "ray.log")
         yield head
     finally:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait(20)
+        kill_family(process)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

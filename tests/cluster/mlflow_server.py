@@ -11,10 +11,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import psutil
 import pytest
 
-from tests.end_to_end.commands import environment
+from tests.end_to_end.commands import environment, kill_family
 from tests.end_to_end.test_ray_address import free_ports
 
 USER, PASSWORD = "admin", "correct-horse-battery"
@@ -59,14 +58,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         _wait_for(address, server, folder / "server.log")
         yield address
     finally:
-        processes = [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, alive = psutil.wait_procs(processes, 5)
-        for process in alive:
-            process.kill()
-        server.wait(5)
+        kill_family(server)
 
 
 def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

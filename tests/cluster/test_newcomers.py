@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -25,6 +24,7 @@ from tests.cluster.test_lost_machines import (
     training,
 )
 from tests.cluster.test_nodes import ROOT
+from tests.end_to_end.commands import kill_family
 from tests.end_to_end.driver import Driver
 from tests.end_to_end.recorded import curves, endings
 from tests.programs import require
@@ -114,11 +114,7 @@ def blind_node(cluster: Cluster, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for member in family:
-            if member.is_running():
-                member.kill()
-        process.wait(20)
+        kill_family(process)
 
 
 def test_a_node_that_does_not_see_the_checkpoints_is_left_out(tmp_path: Path) -> None:

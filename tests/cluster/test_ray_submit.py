@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 from orchestrator.report.find import find_search
 from orchestrator.report.search_log import read_search
 from tests.cluster.hosts import ADDRESSES, Hosts, hosts
-from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
+from tests.cluster.mlflow_server import PASSWORD, USER
 from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe
 from tests.end_to_end.commands import SCRIPT, environment, repeatable, run
 from tests.end_to_end.test_secrets import holding
@@ -51,20 +50,6 @@ print("up", flush=True)
 input()
 print(ray.get(ray.remote(lambda: "still here").remote()))
 """
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    # Short, because sockets below it may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="eqp-cluster-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-@pytest.fixture(scope="module")
-def mlflow(folder: Path) -> Iterator[str]:
-    (folder / "mlflow").mkdir()
-    with mlflow_server(folder / "mlflow") as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The documented Slurm job, as it is typed, on a Slurm cluster of two nodes."""
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.search_log import read_search
-from tests.cluster.mlflow_server import PASSWORD, USER, mlflow_server
+from tests.cluster.mlflow_server import PASSWORD, USER
 from tests.cluster.on_premises import RAY, ROOT
 from tests.cluster.slurm import NODES, Slurm, slurm
 from tests.cluster.test_ray_submit import EXPERIMENT
@@ -23,22 +22,9 @@ SMALL = ["--cpus-per-task=1", "--gpus-per-task=0"]
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="eqp-slurm-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-@pytest.fixture(scope="module")
 def cluster(folder: Path) -> Iterator[Slurm]:
     with slurm(folder) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def mlflow(folder: Path) -> Iterator[str]:
-    (folder / "mlflow").mkdir()
-    with mlflow_server(folder / "mlflow") as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

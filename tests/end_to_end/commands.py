@@ -1,5 +1,6 @@
 """Commands as a user gives them: the installed script, in a folder of its own."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -75,6 +76,16 @@ def nothing_stays(mark: Mapping[str, str], within: float = 60.0) -> bool:
             return False
         time.sleep(0.2)
     return True
+
+
+def kill_family(process: "subprocess.Popen[Any]") -> None:
+    """Kill a command and all that it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.kill()
+    process.wait(20)
 
 
 def run(

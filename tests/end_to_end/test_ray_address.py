@@ -13,7 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.end_to_end.commands import EXPERIMENT, a_mark, descendants, environment, last_line, run
+from tests.end_to_end.commands import (
+    EXPERIMENT,
+    a_mark,
+    descendants,
+    environment,
+    kill_family,
+    last_line,
+    run,
+)
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -43,12 +51,7 @@ def address() -> Iterator[str]:
         wait_for(process, port)
         yield f"127.0.0.1:{port}"
     finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(20)
-        for left in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+        kill_family(process)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
