@@ -17,7 +17,7 @@ import psutil
 from orchestrator.errors import ClusterError
 from orchestrator.launch.autoscaling import nodes_that_may_come
 from orchestrator.machines.limits import core_limit, memory_left
-from orchestrator.machines.private_ray import end_private_ray
+from orchestrator.machines.private_ray import end_private_ray, start_private_ray
 from orchestrator.machines.resources import NodeResources
 from orchestrator.machines.scratch import ScratchFolder
 
@@ -95,8 +95,6 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
     set_environment(where)
     import ray
 
-    if where.is_private:
-        _read_environment_again()
     scratch = ScratchFolder() if where.is_private else None
     on_sigterm = signal.getsignal(signal.SIGTERM)
     shown = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
@@ -104,15 +102,7 @@ def _started(where: RayAddress, node: NodeResources, *, verbose: bool) -> Iterat
         try:
             with contextlib.nullcontext() if verbose else _without_reports_of_deaths():
                 if scratch is not None:
-                    with _without_idle_services(), _on_loopback():
-                        ray.init(
-                            address="local",
-                            num_cpus=int(node.cpus),
-                            num_gpus=int(node.gpus),
-                            include_dashboard=False,
-                            _temp_dir=str(scratch.path),
-                            **shown,
-                        )
+                    start_private_ray(node, scratch.path, **shown)
                 else:
                     ray.init(address=where.address, **shown)
         except SystemExit:  # by Ray's handler of SIGTERM, which it puts in place of ours
@@ -191,54 +181,6 @@ def set_environment(where: RayAddress) -> None:
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         # How long a worker may take to end before it is killed. By Ray's 5 s, what hangs keeps its cores for so long.
         os.environ.setdefault("RAY_kill_worker_timeout_milliseconds", "500")
-
-
-def _read_environment_again() -> None:
-    """Have this process go by the mode and the token that the environment says now.
-
-    Ray reads the mode when it is imported, in a notebook long before a search, and keeps the token of an earlier start;
-    the processes that it starts read both anew.
-    """
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def _without_idle_services() -> Iterator[None]:
-    """Start no autoscaler, dashboard or log streamer with a private Ray: nothing asks them, and they cost a second.
-
-    `ray.init` has no argument for it (`include_dashboard=False` starts a dashboard process all the same).
-    """
-    from ray._private.node import Node
-
-    services = ("start_monitor", "start_api_server", "start_log_monitor")
-    starts = {service: getattr(Node, service) for service in services}
-    try:
-        for service in services:
-            setattr(Node, service, lambda *arguments, **options: None)
-        yield
-    finally:
-        for service, start in starts.items():
-            setattr(Node, service, start)
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have a private Ray listen on the loopback interface alone.
-
-    By itself it takes the address by which the machine reaches the internet: it listens on all interfaces, complains on
-    stderr where there is no network, and would not survive a change of networks. `ray.init` replaces 127.0.0.1.
-    """
-    from ray._private import ray_constants
-
-    usual = ray_constants.ENABLE_RAY_CLUSTER
-    try:
-        ray_constants.ENABLE_RAY_CLUSTER = False  # which it is by default where Ray runs on one machine only
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = usual
 
 
 @contextlib.contextmanager

@@ -20,11 +20,11 @@ from orchestrator.runs.journal import Event
 from orchestrator.runs.trial_log import TrialLog
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
-from orchestrator.tuning.growth import SlotGrowth
 from orchestrator.tuning.proposals import prepare_trial
 from orchestrator.tuning.retries import ActorManager
 from orchestrator.tuning.schedulers import QueueScheduler, make_scheduler
 from orchestrator.tuning.searchers import make_searcher
+from orchestrator.tuning.slot_count import SlotCount
 from orchestrator.tuning.stopping import stop_slots
 from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
@@ -155,6 +155,6 @@ def _follow_cluster(
         return plan.room_on(nodes_there(without=newcomers.not_to_be_used()))
 
     return [
-        SlotGrowth(proposals, scheduler, count_slots),
+        SlotCount(proposals, scheduler, count_slots),
         WaitingForMachines(plan, room, lambda: proposals.running, run.record),
     ]

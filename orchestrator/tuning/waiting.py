@@ -2,19 +2,16 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
-
-from ray import tune
 
 from orchestrator.launch.newcomers import Record
 from orchestrator.machines.resources import SlotPlan
+from orchestrator.tuning.periodic import Periodic
 
-SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_OF_PATIENCE = 10.0
 """A trial that moves to another machine needs so long; only then it is waiting."""
 
 
-class WaitingForMachines(tune.Callback):  # type: ignore[misc] # Ray is untyped
+class WaitingForMachines(Periodic):
     """Journals that fewer trials have room on the machines that are there than have begun.
 
     They wait as long as it takes (machines of a spot market may be away for hours) and the others go on. Told again
@@ -25,20 +22,17 @@ class WaitingForMachines(tune.Callback):  # type: ignore[misc] # Ray is untyped
         self, plan: SlotPlan, room: Callable[[], int], begun: Callable[[], int], record: Record
     ) -> None:
         """`room`: for how many trials there is room now; `begun`: how many there should be room for."""
+        super().__init__()
         self._plan = plan
         self._room = room
         self._begun = begun
         self._record = record
-        self._looked = self._enough = time.monotonic()
+        self._enough = time.monotonic()
         self._told = False
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look, if it is time."""
-        now = time.monotonic()
-        if now - self._looked < SECONDS_BETWEEN_LOOKS:
-            return
-        self._looked = now
-        room, begun = self._room(), self._begun()
+    def look(self) -> None:
+        """Journal it once it has lasted."""
+        now, room, begun = time.monotonic(), self._room(), self._begun()
         if room >= begun:
             self._enough, self._told = now, False
         elif not self._told and now - self._enough >= SECONDS_OF_PATIENCE:

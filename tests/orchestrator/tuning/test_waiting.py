@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.machines.resources import SlotPlan
 from orchestrator.tuning import waiting
+from orchestrator.tuning.periodic import SECONDS_BETWEEN_LOOKS
 from orchestrator.tuning.waiting import WaitingForMachines
 
 
@@ -16,7 +17,7 @@ class Search:
         self.now = 0.0
         self.room, self.begun = 2, 2
         self.told: list[dict[str, Any]] = []
-        monkeypatch.setattr("orchestrator.tuning.waiting.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
         plan = SlotPlan(slots=2, workers=2, cpus=1, gpus=0)
         self._waiting = WaitingForMachines(plan, lambda: self.room, lambda: self.begun, self._record)
 
@@ -28,7 +29,7 @@ class Search:
         """Let so much time pass."""
         until = self.now + seconds
         while self.now < until:
-            self.now += waiting.SECONDS_BETWEEN_LOOKS
+            self.now += SECONDS_BETWEEN_LOOKS
             self._waiting.on_step_begin(0, [])
 
 

@@ -1,19 +1,14 @@
 """As many trials at a time as nodes that come and go have room for."""
 
-import time
 from collections.abc import Callable
-from typing import Any
 
-from ray import tune
-
+from orchestrator.tuning.periodic import Periodic
 from orchestrator.tuning.schedulers import QueueScheduler
 from orchestrator.tuning.stopping import end_idle_slots
 from orchestrator.tuning.tune_searcher import TuneSearcher
 
-SECONDS_BETWEEN_LOOKS = 2.0
 
-
-class SlotGrowth(tune.Callback):  # type: ignore[misc] # Ray is untyped
+class SlotCount(Periodic):
     """Adds slots to a running search when nodes join, and takes them away when nodes die.
 
     The trials of a dead node then are the next to get a slot, before any new one: else Tune gives the slot of a trial
@@ -24,16 +19,13 @@ class SlotGrowth(tune.Callback):  # type: ignore[misc] # Ray is untyped
         self, proposals: TuneSearcher, scheduler: QueueScheduler, count_slots: Callable[[], int]
     ) -> None:
         """Ask `count_slots` now and then how many fit on what is there."""
+        super().__init__()
         self._proposals = proposals
         self._scheduler = scheduler
         self._count_slots = count_slots
-        self._looked = time.monotonic()
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look, if it is time."""
-        if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
-            return
-        self._looked = time.monotonic()
+    def look(self) -> None:
+        """Have as many slots as there is room for."""
         slots, controller = self._count_slots(), self._scheduler.controller
         if slots != self._proposals.slots:
             self._proposals.slots = slots
