@@ -1,12 +1,15 @@
 """What tracking adds to a trial: the same search with MLflow's writer and without it, by turns.
 
-    python -m benchmarks.tracking_share [--turns 3] [--trials 4] [--epochs 8] [--size 32]
+    python -m benchmarks.tracking_share [--turns 3] [--trials 16] [--epochs 8] [--size 32]
 
 Real trials of 14 numbers an epoch, two at a time, so that on two cores the writer takes from training whatever it
 takes. Choose `--size`, of the images, so that an epoch takes about a second. "Without" nobody reads the journal;
 written it is on both sides, since nothing could be resumed without it, and each entry is timed in the process that
 schedules. A trial's seconds are those from its first step to its end. Pictures and models are made from a search's
-second minute on: `--trials 16` sees them too. For an idle machine: what else runs there is larger than the limit.
+second minute on, so that 16 trials see them too.
+
+The limit is held against the CPU time of the writer, once it has started (until the first trial ends): on cores that
+are all in use, training misses that and no more. A trial's seconds vary from turn to turn by more than the limit.
 """
 
 import argparse
@@ -20,15 +23,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psutil
+
 from benchmarks.folders import own_folder
 from orchestrator.experiment import run_search
 from orchestrator.runs.journal import Event, Journal
 from orchestrator.spec import load_spec
-from orchestrator.tracking.process import WriterStatus
+from orchestrator.tracking.process import WriterProcess, WriterStatus, start_writer
 from orchestrator.tracking.state import TrackingState
 
 ALLOWED_RATIO, ALLOWED_BLOCK = 1.02, 0.05
-"""A trial's seconds, of those without the writer; seconds that an entry may keep the scheduler waiting."""
+"""A trial's time with the writer, of that without; seconds that an entry may keep the scheduler waiting."""
 EXPERIMENT = """
 name: share
 data: {{source: "builtin:digits-pair", image_size: {size}}}
@@ -66,16 +71,30 @@ def search(side: str) -> dict[str, Any]:
         entries.append(time.perf_counter() - began)
         return written
 
-    with patch.object(Journal, "append", timed):
-        if side == "with":
-            run_search(load_spec(Path("experiment.yaml")))
-        else:
-            with patch("orchestrator.runs.folder.start_writer", Nobody):
-                run_search(load_spec(Path("experiment.yaml")))
+    writers: list[WriterProcess] = []
+    used: list[float] = []
+
+    def start(directory: Path) -> WriterProcess:
+        writers.append(start_writer(directory))
+        return writers[0]
+
+    def look(event: Event) -> None:
+        if event["event"] == "trial_ended" and writers:
+            times = psutil.Process(writers[0].pid).cpu_times()
+            used.append(times.user + times.system)
+
+    with (
+        patch.object(Journal, "append", timed),
+        patch("orchestrator.runs.folder.start_writer", start if side == "with" else Nobody),
+    ):
+        run_search(load_spec(Path("experiment.yaml")), listeners=(look,))
     lines = Path("equipoise_runs/share-001/journal.jsonl").read_text().splitlines()
     events: list[Event] = [json.loads(line) for line in lines]
     ends = [event for event in events if event["event"] == "trial_ended"]
     return {
+        "writer": used[-1] - used[0] if used else 0.0,
+        "start": used[0] if used else 0.0,
+        "rest": sum(event["seconds"] - event["start_seconds"] for event in ends[1:]),
         "trials": [event["seconds"] - event["start_seconds"] for event in ends],
         "epochs": [event["report"]["seconds"] for event in events if event["event"] == "epoch"],
         "entries": entries,
@@ -104,7 +123,7 @@ def main() -> int:
     """Run it; 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--size", type=int, default=32, help="pixels on a side")
     parser.add_argument("--only", choices=SIDES, help="run one search in this folder, which has its file")
@@ -126,13 +145,16 @@ def main() -> int:
     ratio = statistics.median(trials["with"]) / statistics.median(trials["without"])
     ratios = sorted(tracked / bare for tracked, bare in zip(trials["with"], trials["without"], strict=True))
     entries = [seconds for found in measured["with"] for seconds in found["entries"]]
+    taken = 1 + statistics.median(found["writer"] / found["rest"] for found in measured["with"])
+    to_start = statistics.median(found["start"] for found in measured["with"])
     print(
-        f"a trial takes {ratio:.3f} of its time without tracking (at most {ALLOWED_RATIO}; "
-        f"{ratios[0]:.3f} to {ratios[-1]:.3f} turn by turn)\n"
+        f"the writer's CPU time: {to_start:.1f} s to start, then "
+        f"{taken - 1:.2%} of the trials' seconds (at most {ALLOWED_RATIO - 1:.0%})\n"
+        f"a trial takes {ratio:.3f} of its time without tracking ({ratios[0]:.3f} to {ratios[-1]:.3f} turn by turn)\n"
         f"{len(entries)} entries: mean {1000 * statistics.fmean(entries):.2f} ms, longest {1000 * max(entries):.1f} ms "
         f"(at most {1000 * ALLOWED_BLOCK:.0f} ms)"
     )
-    return 0 if ratio <= ALLOWED_RATIO and max(entries) <= ALLOWED_BLOCK else 1
+    return 0 if taken <= ALLOWED_RATIO and max(entries) <= ALLOWED_BLOCK else 1
 
 
 if __name__ == "__main__":

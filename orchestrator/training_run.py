@@ -20,6 +20,7 @@ from orchestrator.runs.trial_log import TrialLog
 from orchestrator.slots.base import Assignment
 from orchestrator.slots.choose import SlotRequest, open_slot
 from orchestrator.slots.trial_run import TrialRun, explain_failure
+from orchestrator.slots.waiting import WaitingForRoom
 from orchestrator.spec import ExperimentSpec
 from orchestrator.spec.combinations import as_finding
 from trainables.config.fit import misfit
@@ -78,6 +79,8 @@ def train(
                 earlier=earlier,
             )
         )
+        if not where.is_private:
+            stack.enter_context(WaitingForRoom(plan, lambda: 1, run.record).looking())
         _train_in(run, spec, SlotRequest(**plan.slot), datasets, earlier)
     return read_search(run.directory)
 

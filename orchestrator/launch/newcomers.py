@@ -4,23 +4,18 @@ import contextlib
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from orchestrator.errors import ClusterError
 from orchestrator.launch.node_checks import NODE_ID, SECONDS_TO_ANSWER, Expected, answer_of, ask, live_nodes
+from orchestrator.runs.journal import Record
+from orchestrator.slots.reservations import KEPT_FULL
 
 KINDS = ("CPU", "GPU", "memory")
 """Resources that slots ask for."""
-
-
-class Record(Protocol):
-    """`RunFolder.record`."""
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """Journal an event."""
 
 
 @dataclass(frozen=True)
@@ -100,4 +95,4 @@ def _reserve_all(node: str) -> PlacementGroup | None:
     bundle = {kind: has[kind] for kind in KINDS if has.get(kind)}
     if not bundle:
         return None
-    return placement_group([bundle], bundle_label_selector=[{NODE_ID: node}])
+    return placement_group([bundle], name=KEPT_FULL + node, bundle_label_selector=[{NODE_ID: node}])

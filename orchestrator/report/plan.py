@@ -81,7 +81,7 @@ def news(event: Event) -> str | None:
             )
         case "node_left_out":
             return f"a node that has joined is left out: {event['reason']}. {event['hint']}"
-        case "waiting_for_machines":
+        case "waiting_for_room":
             return _waiting(event)
     return None
 
@@ -89,11 +89,16 @@ def news(event: Event) -> str | None:
 def _waiting(event: Event) -> str:
     room, trials = event["room"], event["trials"]
     short = trials - room
-    who = "the search waits" if room == 0 else f"{short} of {trials} trials wait{'s' * (short == 1)}"
+    who = "the run waits" if room == 0 else f"{short} of {trials} trials wait{'s' * (short == 1)}"
     return (
-        f"{who} for machines: those that are there have room for {room or 'none'}, and each takes {_each(event)}. "
-        "It goes on when they come. To end it until then: Ctrl-C (of a job, `ray job stop`), later `equipoise resume`"
+        f"{who} for machines: there is room for {_trials(room)} at present, and each takes {_each(event)}. "
+        "It goes on when there is room. To end it until then: Ctrl-C (of a job, `ray job stop`), later "
+        "`equipoise resume`"
     )
+
+
+def _trials(number: int) -> str:
+    return f"{number or 'no'} trial{'s' * (number > 1)}"
 
 
 def _tasks(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Table:

@@ -4,8 +4,9 @@ import contextlib
 import logging
 import math
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,14 +45,18 @@ class RunFolder:
     directory: Path
     journal: Journal
     listeners: list[Listener]
+    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """One event after the other, also where a thread watches what another one waits for."""
 
     def record(self, event: str, *, ago: float = 0.0, **fields: Any) -> None:
         """Journal one event, which happened `ago` seconds before now, then tell the listeners."""
-        self._listen(self.journal.append(event, ago=ago, **fields))
+        with self._turn:
+            self._listen(self.journal.append(event, ago=ago, **fields))
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell the listeners only: of a full disk, say, which has no room for the news."""
-        self._listen({"event": event, "time": self.journal.now(), **fields})
+        with self._turn:
+            self._listen({"event": event, "time": self.journal.now(), **fields})
 
     def _listen(self, event: Event) -> None:
         for listener in self.listeners:

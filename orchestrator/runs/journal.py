@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from orchestrator.errors import EquipoiseError, NotRecorded
 from orchestrator.runs.clock import Clock
@@ -21,6 +21,13 @@ from trainables.durable import flush
 FILE_NAME = "journal.jsonl"
 Event = dict[str, Any]
 _CHECKSUM = b',"crc":"'
+
+
+class Record(Protocol):
+    """`RunFolder.record`."""
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Journal an event."""
 
 
 class JournalDamaged(EquipoiseError):  # noqa: N818 - named for what happened

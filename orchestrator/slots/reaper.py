@@ -4,8 +4,7 @@ Ray ties a placement group to its job, not to the actor that made it. A slot tha
 Ray Train run: its controller and workers die with it, since they belong to it, but their reservation would
 stay for as long as the driver lives. (Ray Train's own cleaner asks the dashboard, which need not be there,
 and outlives the driver.) The cluster's own table says who made a placement group and whether it still
-lives, so nobody has to register anything. The table's public form lacks these two columns, hence the
-protocol buffer.
+lives, so nobody has to register anything.
 """
 
 import logging
@@ -14,9 +13,10 @@ from types import TracebackType
 from typing import Self
 
 import ray
-from ray._private.state import state as cluster_state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from orchestrator.slots.reservations import reservations
 
 _log = logging.getLogger(__name__)
 
@@ -26,19 +26,17 @@ SECONDS_BETWEEN_LOOKS = 0.5
 def remove_groups_of(controller_id: str) -> int:
     """Remove the placement groups that the actor with this hexadecimal id made. Returns their number."""
     creator = bytes.fromhex(controller_id)
-    return _remove([group for group in _present() if group.creator_actor_id == creator])
+    return _remove([group for group in reservations() if group.creator_actor_id == creator])
 
 
 def remove_orphans() -> int:
     """Remove this job's placement groups whose creator is a dead actor. Returns their number."""
-    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     return _remove(
         [
             group
-            for group in _present()
+            for group in reservations()
             if group.creator_actor_dead
             and not group.is_detached
-            and group.creator_job_id == job
             and any(byte != 0xFF for byte in group.creator_actor_id)  # all ones: made by the driver itself
         ]
     )
@@ -68,12 +66,6 @@ class SlotReaper:
                     remove_orphans()
                 except Exception:
                     _log.exception("orphaned placement groups could not be removed; trying again")
-
-
-def _present() -> list[PlacementGroupTableData]:
-    rows = cluster_state._connect_and_get_accessor().get_placement_group_table()
-    groups = [PlacementGroupTableData.FromString(row) for row in rows]
-    return [group for group in groups if group.state != PlacementGroupTableData.REMOVED]
 
 
 def _remove(groups: list[PlacementGroupTableData]) -> int:

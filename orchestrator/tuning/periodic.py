@@ -1,7 +1,7 @@
-"""Callbacks of Ray Tune that look around now and then."""
+"""What is looked at now and then while Ray Tune runs."""
 
 import time
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -10,17 +10,15 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Periodic(tune.Callback):  # type: ignore[misc] # Ray is untyped
-    """Calls `look` between two steps of Tune, every two seconds."""
+    """Calls functions between two steps of Tune, every two seconds. Tune waits for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *looks: Callable[[], None]) -> None:
+        self._looks = looks
         self._looked = time.monotonic()
 
-    @abstractmethod
-    def look(self) -> None:
-        """Look around. Tune waits for it."""
-
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look, if it is time."""
+        """Call them, if it is time."""
         if time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
             self._looked = time.monotonic()
-            self.look()
+            for look in self._looks:
+                look()

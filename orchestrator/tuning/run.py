@@ -12,14 +12,16 @@ from ray.tune.execution import class_cache, tune_controller
 from orchestrator.datasets import Datasets
 from orchestrator.launch.newcomers import Newcomers
 from orchestrator.launch.node_checks import Expected
-from orchestrator.machines.connection import nodes_of_cluster, nodes_there
+from orchestrator.machines.connection import nodes_of_cluster
 from orchestrator.machines.resources import SlotPlan, slots_at_present
 from orchestrator.machines.scratch import scratch_folder
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.journal import Event
 from orchestrator.runs.trial_log import TrialLog
+from orchestrator.slots.waiting import WaitingForRoom
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tuning.bookkeeper import Bookkeeper, RecordingFailed
+from orchestrator.tuning.periodic import Periodic
 from orchestrator.tuning.proposals import prepare_trial
 from orchestrator.tuning.retries import ActorManager
 from orchestrator.tuning.schedulers import QueueScheduler, make_scheduler
@@ -28,7 +30,6 @@ from orchestrator.tuning.slot_count import SlotCount
 from orchestrator.tuning.stopping import stop_slots
 from orchestrator.tuning.trainable import TrialTrainable
 from orchestrator.tuning.tune_searcher import TuneSearcher, trial_name
-from orchestrator.tuning.waiting import WaitingForMachines
 from search_spaces.space import SearchSpace
 from search_spaces.values import Value
 
@@ -151,10 +152,5 @@ def _follow_cluster(
         nodes = nodes_of_cluster(without=newcomers.not_to_be_used())
         return slots_at_present(plan, spec.compute, nodes, trials=proposals.total_samples)
 
-    def room() -> int:
-        return plan.room_on(nodes_there(without=newcomers.not_to_be_used()))
-
-    return [
-        SlotCount(proposals, scheduler, count_slots),
-        WaitingForMachines(plan, room, lambda: proposals.running, run.record),
-    ]
+    waiting = WaitingForRoom(plan, lambda: proposals.running, run.record)
+    return [Periodic(SlotCount(proposals, scheduler, count_slots).look, waiting.look)]

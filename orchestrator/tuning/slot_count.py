@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from orchestrator.tuning.periodic import Periodic
 from orchestrator.tuning.schedulers import QueueScheduler
 from orchestrator.tuning.stopping import end_idle_slots
 from orchestrator.tuning.tune_searcher import TuneSearcher
 
 
-class SlotCount(Periodic):
+class SlotCount:
     """Adds slots to a running search when nodes join, and takes them away when nodes die.
 
     The trials of a dead node then are the next to get a slot, before any new one: else Tune gives the slot of a trial
@@ -19,7 +18,6 @@ class SlotCount(Periodic):
         self, proposals: TuneSearcher, scheduler: QueueScheduler, count_slots: Callable[[], int]
     ) -> None:
         """Ask `count_slots` now and then how many fit on what is there."""
-        super().__init__()
         self._proposals = proposals
         self._scheduler = scheduler
         self._count_slots = count_slots

@@ -173,7 +173,7 @@ def assert_nothing_happened(folder: Path, undisturbed: Path) -> None:
 
 
 def waits(going: Driver) -> list[dict[str, Any]]:
-    return [event for event in read_journal(going.run) if event["event"] == "waiting_for_machines"]
+    return [event for event in read_journal(going.run) if event["event"] == "waiting_for_room"]
 
 
 def side_by_side(directory: Path, since: float) -> bool:
@@ -247,7 +247,7 @@ def test_a_trial_that_loses_the_machine_of_one_of_its_workers_goes_on_when_there
     restarts = [event for event in read_journal(going.run) if event["event"] == "trial_restarted"]
     assert len(restarts) == (slot == "there")
     printed = (tmp_path / "printed.txt").read_text()
-    told = printed.count("the search waits for machines: those that are there have room for none")
+    told = printed.count("the run waits for machines: there is room for no trial at present")
     assert told == len(waits(going))
     assert_nothing_happened(tmp_path, undisturbed)
 

@@ -84,12 +84,12 @@ NEWS: list[tuple[dict[str, Any], str]] = [
         "t001 goes on, but what it learns cannot be kept at present: No space left on device",
     ),
     (
-        {"event": "waiting_for_machines", "trials": 2, "room": 0, "workers": 2, "cpus": 4, "gpus": 1},
-        "the search waits for machines: those that are there have room for none, and each takes 2 workers of 4 cores",
+        {"event": "waiting_for_room", "trials": 2, "room": 0, "workers": 2, "cpus": 4, "gpus": 1},
+        "the run waits for machines: there is room for no trial at present, and each takes 2 workers of 4 cores",
     ),
     (
-        {"event": "waiting_for_machines", "trials": 8, "room": 3, "workers": 1, "cpus": 1, "gpus": 0},
-        "5 of 8 trials wait for machines: those that are there have room for 3, and each takes 1 core. It goes on",
+        {"event": "waiting_for_room", "trials": 8, "room": 3, "workers": 1, "cpus": 1, "gpus": 0},
+        "5 of 8 trials wait for machines: there is room for 3 trials at present, and each takes 1 core. It goes on",
     ),
 ]
 

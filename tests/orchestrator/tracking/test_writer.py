@@ -113,3 +113,31 @@ def _lives(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+GENTLE = """
+import sys
+from orchestrator.tracking import writer
+writer.SHORT_SECONDS = 1.0
+writer.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="Linux shares cores by session here")
+def test_after_a_short_search_could_have_ended_training_comes_first(tmp_path: Path) -> None:
+    """Its niceness alone would count among its own threads only."""
+    directory = write_journal(tmp_path / "digits-pair-001", [])
+    command = [sys.executable, "-c", GENTLE, str(directory), "--parent", str(os.getpid())]
+    writer = subprocess.Popen(command, start_new_session=True)
+    try:
+        autogroup = Path(f"/proc/{writer.pid}/autogroup")
+        assert autogroup.read_text().endswith(" nice 0\n")
+        deadline = time.monotonic() + 60
+        while not autogroup.read_text().endswith(" nice 10\n"):
+            assert writer.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert psutil.Process(writer.pid).nice() == 10
+    finally:
+        writer.kill()
+        writer.wait()
