@@ -5,20 +5,22 @@ they take their Python modules apart, and whatever hangs is waited for. All of t
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from orchestrator.machines.resources import NodeResources
+if TYPE_CHECKING:  # the command line imports this module first, and is to answer at once
+    from orchestrator.machines.resources import NodeResources
 
 SECONDS_TO_DIE = 2.0
 """How long killed processes are waited for. A process in the middle of a system call may take its time."""
 
 
-def start_private_ray(node: NodeResources, folder: Path, **shown: Any) -> None:
+def start_private_ray(node: "NodeResources", folder: Path, **shown: Any) -> None:
     """Start a Ray that offers `node` and keeps its files in `folder`, and connect this process to it.
 
     `shown`: arguments of `ray.init` about what it prints. `set_environment` has been called.
@@ -48,15 +50,19 @@ def end_private_ray() -> None:
 
         def kill(**options: Any) -> None:
             # Only now, when the driver has disconnected: else it says on stderr that a node has died.
-            family = _family_of(_pids_of(node))
-            for process in family:  # all at once: their ends take a while
-                with contextlib.suppress(psutil.Error):  # ended by itself
-                    process.kill()
+            family = _kill_all(node)
             kill_all_processes(check_alive=False, allow_graceful=False)
             _wait(family)
 
         node.kill_all_processes = kill
     ray.shutdown()
+
+
+def kill_private_ray() -> None:
+    """Kill the Ray that this process has started, if it has, and wait for nothing: for a signal's handler."""
+    worker = sys.modules.get("ray._private.worker")
+    if (node := getattr(worker, "_global_node", None)) is not None:
+        _kill_all(node)
 
 
 def _read_environment_again() -> None:
@@ -105,6 +111,15 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = usual
+
+
+def _kill_all(node: Any) -> list[psutil.Process]:
+    """Kill all processes of a node that this process has started, at once, for their ends take a while."""
+    family = _family_of(_pids_of(node))
+    for process in family:
+        with contextlib.suppress(psutil.Error):  # ended by itself
+            process.kill()
+    return family
 
 
 def _pids_of(node: Any) -> list[int]:

@@ -66,9 +66,14 @@ def descendants(mark: Mapping[str, str]) -> list[str]:
     return found
 
 
+def rays(mark: Mapping[str, str]) -> list[str]:
+    """Those of them that are Ray's."""
+    return [name for name in descendants(mark) if name == "gcs_server" or name.startswith("ray")]
+
+
 def nothing_stays(mark: Mapping[str, str], within: float = 60.0) -> bool:
     """Whether no Ray runs under this mark now, and soon nothing: MLflow's writer finishes its pictures by itself."""
-    if any(name in ("raylet", "gcs_server") or name.startswith("ray") for name in descendants(mark)):
+    if rays(mark):
         return False
     until = time.monotonic() + within
     while descendants(mark):

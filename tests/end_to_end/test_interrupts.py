@@ -11,7 +11,16 @@ import pytest
 from orchestrator.report.search_log import read_search
 from orchestrator.resuming.interrupts import SECONDS_TO_INSIST
 from tests.end_to_end import commands
-from tests.end_to_end.commands import SCRIPT, a_mark, descendants, environment, last_line, overridden, run
+from tests.end_to_end.commands import (
+    SCRIPT,
+    a_mark,
+    descendants,
+    environment,
+    last_line,
+    overridden,
+    rays,
+    run,
+)
 from tests.end_to_end.driver import SLOT, driver
 from tests.end_to_end.kills import epochs, wait_until
 from tests.end_to_end.recorded import assert_the_same
@@ -119,7 +128,8 @@ def test_a_second_interrupt_ends_it_now_and_it_goes_on_as_if_undisturbed(tmp_pat
         began = time.monotonic()
         assert going.finish() == 130
         assert time.monotonic() - began < 1
-        wait_until(lambda: not descendants(mark), seconds=30)
+        wait_until(lambda: not rays(mark), seconds=2)
+        wait_until(lambda: not descendants(mark), seconds=30)  # MLflow's writer says what was left
     assert "stopped; go on with: equipoise resume" in (folders[0] / "printed.txt").read_text()
     last_line(run(folders[0], "resume", "--json"))
     last_line(run(folders[1], *search, "--json"))
