@@ -48,7 +48,7 @@ def _give_way() -> None:
     """Have training come first also where Linux shares cores between sessions first, and within them only then.
 
     There (`sched_autogroup_enabled`) a process's niceness counts within its session, and the writer's is its own: it
-    took as much of a core as a slot.
+    could take as much of a core as a slot.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICENESS))
