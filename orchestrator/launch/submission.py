@@ -10,15 +10,14 @@ import logging
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.launch.follow import exit_code_of
+from orchestrator.machines.scratch import scratch_folder
 
 DATA = 3
 """The exit code of a `DataError`."""
@@ -87,16 +86,19 @@ def start_or_find(client: Any, submission: Submission, *, again: bool = False) -
         return str(latest.submission_id), False
     number = 1 if latest is None else _number(submission, latest.submission_id) + 1
     job = submission.job if number == 1 else f"{submission.job}-{number}"
-    with tempfile.TemporaryDirectory(prefix="equipoise-job-") as folder:
-        Path(folder, EXPERIMENT_FILE).write_text(submission.experiment)
+    with scratch_folder() as folder:
+        (folder / EXPERIMENT_FILE).write_text(submission.experiment)
         # With the job's name, since folders of equal content are one and the same to Ray.
         variables = {JOB: job, **mlflow_variables(os.environ)}
-        Path(folder, ENVIRONMENT_FILE).write_text(json.dumps(variables))
+        (folder / ENVIRONMENT_FILE).write_text(json.dumps(variables))
         try:
             client.submit_job(
                 entrypoint=entrypoint(submission.options),
                 submission_id=job,
-                runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": SECONDS_TO_END}},
+                runtime_env={
+                    "working_dir": str(folder),
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": SECONDS_TO_END},
+                },
                 metadata={"equipoise": submission.name},
             )
         except Exception as error:

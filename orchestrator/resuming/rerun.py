@@ -1,7 +1,6 @@
 """Run one trial of a search again, and compare it with what was recorded, bit by bit."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from orchestrator.datasets import Datasets
 from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.machines.connection import RayAddress, connected, this_machine
+from orchestrator.machines.scratch import scratch_folder
 from orchestrator.report.comparison import Rerun
 from orchestrator.report.records import SearchRecord, TrialRecord
 from orchestrator.report.search_log import read_search
@@ -62,8 +62,8 @@ def rerun(directory: Path, trial: str, *, verbose: bool = False) -> Rerun:
     }
     changed = {name: pair for name, pair in (digests | places | versions).items() if pair[0] != pair[1]}
     request = SlotRequest(**{name: record.slots[name] for name in ("workers", "cpus", "gpus")})
-    with tempfile.TemporaryDirectory(prefix="eqp-rerun-") as scratch, _slot(request, verbose) as slot:
-        assignment = Assignment(trial, config, datasets.of(config).directory, Path(scratch))
+    with scratch_folder() as scratch, _slot(request, verbose) as slot:
+        assignment = Assignment(trial, config, datasets.of(config).directory, scratch)
         epoch, difference = _compare(slot, assignment, known)
     return Rerun(record.search_id, trial, len(known.reports), epoch, difference, changed)
 

@@ -6,7 +6,6 @@ Nothing here imports torch: the model is a file that is passed on.
 import json
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema, TensorSpec
 from safetensors import safe_open
 
+from orchestrator.machines.scratch import scratch_folder
 from orchestrator.report.records import TrialRecord
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.scheme import metrics_of_best
@@ -47,8 +47,8 @@ def log_model(
     """
     with safe_open(best / STATE, framework="numpy") as file:
         meta = json.loads(file.metadata()["meta"])
-    with tempfile.TemporaryDirectory(prefix="equipoise-model-") as temporary:
-        data, model = Path(temporary) / "best", Path(temporary) / "model"
+    with scratch_folder() as temporary:
+        data, model = temporary / "best", temporary / "model"
         data.mkdir()
         shutil.copy(best / STATE, data / STATE)
         with warnings.catch_warnings():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -41,6 +40,7 @@ from mlflow.utils.rest_utils import http_request
 from mlflow.version import VERSION
 
 from orchestrator.errors import TrackingError
+from orchestrator.machines.scratch import scratch_folder
 from orchestrator.tracking.database import create_database
 from orchestrator.tracking.note import model_note
 from orchestrator.tracking.runs import SEARCH, RunUpdate
@@ -154,12 +154,12 @@ class MlflowStore:
     def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Log artifacts by path, `images/…` among them as MLflow's image grid expects them."""
         repository = self._repository(run_id)
-        with tempfile.TemporaryDirectory() as temporary:
+        with scratch_folder() as temporary:
             for path, content in files.items():
-                file = Path(temporary) / path
+                file = temporary / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-            repository.log_artifacts(temporary)
+            repository.log_artifacts(str(temporary))
         self._client.set_tag(run_id, "mlflow.loggedImages", "true")
 
     def log_model(
@@ -214,8 +214,8 @@ class MlflowStore:
         """Log a text artifact. To know where a run's artifacts are saves loading the whole run."""
         repository = self._repository(run_id)
         folder, _, name = path.rpartition("/")
-        with tempfile.TemporaryDirectory() as temporary:
-            file = Path(temporary) / name
+        with scratch_folder() as temporary:
+            file = temporary / name
             file.write_text(text)
             repository.log_artifact(str(file), folder or None)
 
