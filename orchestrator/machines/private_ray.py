@@ -9,18 +9,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
-if TYPE_CHECKING:  # the command line imports this module first, and is to answer at once
-    from orchestrator.machines.resources import NodeResources
+from orchestrator.machines.resources import NodeResources
 
 SECONDS_TO_DIE = 2.0
 """How long killed processes are waited for. A process in the middle of a system call may take its time."""
 
 
-def start_private_ray(node: "NodeResources", folder: Path, **shown: Any) -> None:
+def start_private_ray(node: NodeResources, folder: Path, **shown: Any) -> None:
     """Start a Ray that offers `node` and keeps its files in `folder`, and connect this process to it.
 
     `shown`: arguments of `ray.init` about what it prints. `set_environment` has been called.

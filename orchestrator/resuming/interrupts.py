@@ -4,8 +4,6 @@ import os
 import signal
 import time
 
-from orchestrator.machines.private_ray import kill_private_ray
-
 INTERRUPTED = 130
 """The exit code."""
 SECONDS_TO_INSIST = 0.5
@@ -32,7 +30,9 @@ class _Interrupts:
             raise KeyboardInterrupt
         if time.monotonic() - self._first > SECONDS_TO_INSIST:
             os.write(2, b"\nstopped; go on with: equipoise resume\n")
-            try:
+            try:  # imported here, and there already if there is such a Ray: the command line answers at once
+                from orchestrator.machines.private_ray import kill_private_ray
+
                 kill_private_ray()  # else what has lost its driver lingers for a minute
             finally:
                 os._exit(INTERRUPTED)

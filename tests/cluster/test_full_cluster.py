@@ -1,19 +1,12 @@
 """A run on a cluster that others use says that it waits, and begins when there is room."""
 
-import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from orchestrator.runs.journal import read_journal
-from tests.cluster.test_lost_machines import EXPERIMENT, cluster_of
-from tests.cluster.test_nodes import ROOT
-from tests.end_to_end.commands import environment
+from tests.cluster.test_lost_machines import EXPERIMENT, cluster_of, reach
+from tests.end_to_end.commands import beside
 from tests.end_to_end.driver import Driver, driver
 from tests.end_to_end.recorded import endings
 
@@ -27,29 +20,6 @@ ray.get(group.ready())
 print("full", flush=True)
 input()
 """
-
-
-def reach(cluster: Cluster) -> dict[str, str]:
-    """The environment of who goes there."""
-    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
-    return {**token, "RAY_ADDRESS": str(cluster.address), "PYTHONPATH": str(ROOT)}
-
-
-@contextlib.contextmanager
-def full(cluster: Cluster) -> Iterator["subprocess.Popen[str]"]:
-    """Somebody has reserved all cores, until he is told something."""
-    others = subprocess.Popen(
-        [sys.executable, "-c", OTHERS],
-        env=environment(reach(cluster)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert others.stdout is not None
-    assert others.stdout.readline() == "full\n"
-    yield others
-    if others.poll() is None:
-        others.communicate("\n", timeout=60)
 
 
 def happened(going: Driver, event: str) -> bool:
@@ -67,7 +37,7 @@ def test_it_says_that_it_waits_and_begins_when_there_is_room(
     name = "pairs-001" if command == "search" else "pairs-train-001"
     with (
         cluster_of(num_cpus=2) as cluster,
-        full(cluster) as others,
+        beside(OTHERS, "full", reach(cluster)) as others,
         driver(tmp_path, name, command, "experiment.yaml", *options, extra=reach(cluster)) as going,
     ):
         assert going.wait_for(lambda driver: happened(driver, "waiting_for_room"))

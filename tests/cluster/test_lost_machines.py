@@ -63,12 +63,17 @@ def cluster_of(**head: Any) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
+def reach(cluster: Cluster) -> dict[str, str]:
+    """The environment of who goes there."""
+    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    return {**token, "RAY_ADDRESS": str(cluster.address), "PYTHONPATH": str(ROOT)}
+
+
 @contextlib.contextmanager
 def search_on(cluster: Cluster, folder: Path, *options: str, **variables: str) -> Iterator[Driver]:
     (folder / "experiment.yaml").write_text(EXPERIMENT)
-    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
-    there = {**token, "RAY_ADDRESS": str(cluster.address), "PYTHONPATH": str(ROOT), **variables}
-    with driver(folder, "pairs-001", "search", "experiment.yaml", *options, extra=there) as going:
+    extra = reach(cluster) | variables
+    with driver(folder, "pairs-001", "search", "experiment.yaml", *options, extra=extra) as going:
         yield going
 
 

@@ -21,7 +21,7 @@ from orchestrator.report.search_log import read_search
 from tests.cluster.hosts import ADDRESSES, Hosts, hosts
 from tests.cluster.mlflow_server import PASSWORD, USER
 from tests.cluster.on_premises import RAY, ROOT, TOKEN, OnPremises, describe
-from tests.end_to_end.commands import SCRIPT, environment, repeatable, run
+from tests.end_to_end.commands import SCRIPT, beside, environment, repeatable, run
 from tests.end_to_end.test_secrets import holding
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -54,18 +54,8 @@ print(ray.get(ray.remote(lambda: "still here").remote()))
 
 @pytest.fixture(scope="module")
 def other_ray() -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OTHER_RAY],
-        env=environment({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
-    yield process
-    if process.poll() is None:
-        process.communicate("\n", timeout=60)
+    with beside(OTHER_RAY, "up", {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

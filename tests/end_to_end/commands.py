@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,23 @@ def nothing_stays(mark: Mapping[str, str], within: float = 60.0) -> bool:
             return False
         time.sleep(0.2)
     return True
+
+
+@contextlib.contextmanager
+def beside(program: str, ready: str, extra: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """Somebody else's Python program, which says that it is `ready` and goes on when it is given a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment(extra),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{ready}\n"
+    yield process
+    if process.poll() is None:
+        process.communicate("\n", timeout=60)
 
 
 def kill_family(process: "subprocess.Popen[Any]") -> None:
